@@ -1,0 +1,26 @@
+# Two commands set everything up and do everything: `make demo` and `make test`.
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+RUN := $(UV) run --quiet
+
+.PHONY: demo test lint setup clean
+
+demo: setup ## the whole method on built-in phantoms, against the Grad-CAM baseline
+	$(RUN) camtools ablate bundles/umcam/configs/train.yaml --output-dir runs/demo --methods gradcam,umcam+spl
+
+test: setup lint ## lint, types, tests
+	$(RUN) pytest -n auto --dist loadfile
+
+lint: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+setup: $(UV)
+	@$(UV) sync --quiet
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet uv
+
+clean:
+	rm -rf .venv .uv runs bundles/*/output bundles/*/models

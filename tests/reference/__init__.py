@@ -1,0 +1,1 @@
+"""Slow re-implementations, from the equations, of what the tests check."""

@@ -1,0 +1,76 @@
+"""The shape of the code base: imports in one direction, short files, short functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import camtools
+
+PACKAGE = Path(camtools.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+GROUPS = [
+    {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics"},
+    {"data", "transforms"},
+    {"engine"},
+    {"report", "cli"},
+]
+
+
+def part(name: str) -> str:
+    """First level below the package: camtools.data.files -> data."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import; write the whole name"
+            yield str(node.module)
+
+
+def group(name: str) -> int:
+    return next(index for index, names in enumerate(GROUPS) if name in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    targets = [part(name) for name in imported(path) if name.startswith("camtools.")]
+    if own == "__init__":
+        assert not targets
+        return
+    later = [name for name in targets if group(name) > group(own)]
+    assert not later, f"{own} must not import from {later}"
+    if own == "data":
+        assert "transforms" not in targets
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_first_group_is_pure(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own in GROUPS[0]:
+        engines = [name for name in imported(path) if name.startswith(("monai.engines", "monai.bundle", "ignite"))]
+        assert not engines
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") < 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            length = node.end_lineno - node.lineno + 1 - len(docstring.splitlines())  # type: ignore[operator]
+            assert length <= 40, f"{node.name} has {length} lines"
+
+
+def test_every_module_is_tested() -> None:
+    tests = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("*.py"))
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    assert not [name for name in parts if f"camtools.{name}" not in tests]
