@@ -1,0 +1,33 @@
+"""Class activation maps: where in an image a classifier sees a class.
+
+Each map is a pure tensor function (:func:`grad_cam`, :func:`class_activation_map`) and a thin class over it that reads
+activations and gradients out of a model: ``maps = GradCAM(model, layers=[...])(images, target=1)``.
+:class:`LTActivationMap` truncates the gradients of any such function and adds its maps over the layers.
+"""
+
+from camtools.cams.base import ActivationMap, GradientActivationMap
+from camtools.cams.cam import CAM, class_activation_map
+from camtools.cams.grad_cam import GradCAM, grad_cam
+from camtools.cams.grad_cam_pp import GradCAMpp, grad_cam_pp
+from camtools.cams.layer_cam import LayerCAM, layer_cam
+from camtools.cams.lt_cam import LTActivationMap, LTGradCAM, LTLayerCAM, truncate_gradients
+from camtools.cams.xgrad_cam import XGradCAM, xgrad_cam
+
+__all__ = [
+    "CAM",
+    "ActivationMap",
+    "GradCAM",
+    "GradCAMpp",
+    "GradientActivationMap",
+    "LTActivationMap",
+    "LTGradCAM",
+    "LTLayerCAM",
+    "LayerCAM",
+    "XGradCAM",
+    "class_activation_map",
+    "grad_cam",
+    "grad_cam_pp",
+    "layer_cam",
+    "truncate_gradients",
+    "xgrad_cam",
+]

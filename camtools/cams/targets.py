@@ -1,0 +1,65 @@
+"""Which logit an activation map explains."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["as_logits", "check_target", "class_indices"]
+
+Target = int | Tensor | None
+
+
+def check_target(target: Target, batch: int) -> Target:
+    """Check a target before any work: an int, an integer tensor ``(B,)`` or None.
+
+    Raises:
+        ValueError: another type, or a tensor of another shape or type.
+    """
+    if target is None or isinstance(target, int):
+        return target
+    if not isinstance(target, Tensor):
+        raise ValueError(f"target must be an int, an integer tensor (B,) or None, got {type(target).__name__}")
+    if target.shape != (batch,) or target.is_floating_point() or target.is_complex():
+        raise ValueError(
+            f"a target tensor must hold one integer class per image, shape ({batch},), "
+            f"got shape {tuple(target.shape)} of {target.dtype}"
+        )
+    return target.as_subclass(Tensor)
+
+
+def as_logits(output: object, batch: int) -> Tensor:
+    """Return the model's output as logits ``(B, K)``; a ``(B,)`` output is one logit per image.
+
+    Raises:
+        ValueError: the output is anything else.
+    """
+    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != batch:
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(
+            f"an activation map needs a classifier that returns logits (B, K) with B = {batch}, got {found}; "
+            "wrap the model so that its forward returns the logits only"
+        )
+    return output[:, None] if output.ndim == 1 else output
+
+
+def class_indices(logits: Tensor, target: Target) -> Tensor:
+    """Class of each sample, ``(B,)`` int64 on the logits' device; None is the arg-max.
+
+    Raises:
+        ValueError: a class outside 0..K-1.
+    """
+    batch, classes = logits.shape
+    if target is None:
+        return logits.argmax(dim=1)
+    if isinstance(target, int):
+        lowest = highest = target
+        indices = torch.full((batch,), target, dtype=torch.int64, device=logits.device)
+    else:
+        lowest, highest = (int(bound) for bound in target.aminmax())
+        indices = target.to(device=logits.device, dtype=torch.int64)
+    if lowest < 0 or highest >= classes:
+        wrong = lowest if lowest < 0 else highest
+        hint = "; a one-logit model takes target=None or 0" if classes == 1 else ""
+        raise ValueError(f"target {wrong} is not a class of a model with {classes} logits (0..{classes - 1}){hint}")
+    return indices

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camtools.cams import (
+    GradCAM,
+    LayerCAM,
+    LTActivationMap,
+    LTGradCAM,
+    LTLayerCAM,
+    grad_cam,
+    truncate_gradients,
+    xgrad_cam,
+)
+from camtools.fusion import layer_sum
+from tests.cam_models import LAYERS, Classifier
+from tests.reference.cams import activation_and_gradient
+from tests.reference.gradient_maps import (
+    reference_grad_cam_map,
+    reference_layer_cam,
+    reference_lt_map,
+    reference_truncate,
+    reference_xgrad_cam,
+)
+
+CLASSES = {LTGradCAM: reference_grad_cam_map, LTLayerCAM: reference_layer_cam}
+PERCENTILES = [0, 0.5, 20, 37.5, 50, 90, 99.9, 100]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def model() -> Classifier:
+    """Classifier with a gradient of its own at every position, so that percentiles are no ties."""
+    model = Classifier()
+    model.head = nn.Linear(6 * 4 * 5, 3)
+    model.forward = lambda images: model.head(model.features(images).flatten(1))
+    return model
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(4, 2, 8, 10)
+
+
+@pytest.mark.parametrize("percentile", PERCENTILES)
+@pytest.mark.parametrize("shape", [(3, 5, 6, 7), (2, 3, 4, 5, 6), (2, 2, 1)])
+def test_truncation_matches_reference(percentile, shape):
+    gradients = torch.randn(shape).double()
+    expected = torch.stack([reference_truncate(gradient, percentile) for gradient in gradients])
+    torch.testing.assert_close(truncate_gradients(gradients, percentile), expected, rtol=0, atol=0)
+    ties = gradients.mul(3).round()  # many equal values, many zeros
+    expected = torch.stack([reference_truncate(gradient, percentile) for gradient in ties])
+    torch.testing.assert_close(truncate_gradients(ties, percentile), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("percentile", PERCENTILES)
+@pytest.mark.parametrize("count", [1, 2, 3, 41, 100])
+def test_smallest_kept_gradient_is_at_the_percentile_of_numpy(percentile, count):
+    positive = torch.rand(count).double() + 0.1
+    kept = truncate_gradients(torch.cat([positive, -positive])[None, None], percentile)[0, 0]
+    threshold = np.percentile(positive.numpy(), percentile)
+    torch.testing.assert_close(kept[:count], torch.where(positive >= threshold, positive, 0))
+    assert not kept[count:].any()
+    assert kept.any()
+
+
+def test_truncation_by_hand():
+    gradients = torch.tensor([[[1.0, 3.0, -8.0], [2.0, 2.0, 2.0], [-1.0, 0.0, -2.0]]])
+    zero, twos = [0.0, 0.0, 0.0], [2.0, 2.0, 2.0]
+    for percentile, first in ((0, [1.0, 3.0, 0.0]), (1, [0.0, 3.0, 0.0]), (100, [0.0, 3.0, 0.0])):
+        torch.testing.assert_close(truncate_gradients(gradients, percentile), torch.tensor([[first, twos, zero]]))
+
+
+def test_truncation_at_zero_keeps_every_positive_gradient():
+    gradients = torch.randn(2, 3, 8, 9)
+    torch.testing.assert_close(truncate_gradients(gradients, 0), gradients.relu(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("percentile", PERCENTILES)
+def test_truncation_in_half_precision_keeps_what_double_precision_keeps(dtype, percentile):
+    gradients = torch.randn(2, 3, 30, 31).to(dtype)
+    kept = truncate_gradients(gradients, percentile)
+    assert kept.dtype == dtype
+    torch.testing.assert_close(kept.double(), truncate_gradients(gradients.double(), percentile), rtol=0, atol=0)
+
+
+def test_truncation_counts_exactly_in_large_maps():
+    gradients = torch.arange(1.0, 300_001.0)[None, None]  # percentile 99 is 1 + 299999 * 0.99 = 297000.01
+    kept = truncate_gradients(gradients, 99)
+    assert kept[kept > 0].min() == 297_001
+
+
+def test_truncation_accepts_any_memory_format_and_leaves_its_input():
+    gradients = torch.randn(2, 3, 4, 5)
+    before = gradients.clone()
+    expected = truncate_gradients(gradients, 20)
+    last = gradients.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(truncate_gradients(last, 20), expected)
+    torch.testing.assert_close(truncate_gradients(gradients.mT, 20), expected.mT)
+    torch.testing.assert_close(gradients, before, rtol=0, atol=0)
+    assert truncate_gradients(gradients[:0], 20).shape == (0, 3, 4, 5)
+
+
+def test_truncation_does_not_hide_nan():
+    gradients = torch.tensor([[[1.0, torch.nan, 3.0], [1.0, 2.0, 3.0]]])
+    kept = truncate_gradients(gradients, 20)
+    assert kept[0, 0, 1].isnan()
+    torch.testing.assert_close(kept[0, 1], torch.tensor([0.0, 2.0, 3.0]))
+
+
+def test_wrong_arguments(model):
+    for wrong in (-1, 100.5, float("nan")):
+        with pytest.raises(ValueError, match=rf"percentile must be in 0..100 .*, got {wrong}"):
+            truncate_gradients(torch.zeros(1, 1, 2), wrong)
+        with pytest.raises(ValueError, match=rf"percentile must be in 0..100 .*, got {wrong}"):
+            LTGradCAM(model, LAYERS, percentile=wrong)
+    with pytest.raises(ValueError, match=r"gradients must be \(B, K, \*spatial\), got shape \(2, 3\)"):
+        truncate_gradients(torch.zeros(2, 3), 20)
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        LTLayerCAM(model, LAYERS, batch_size=0)
+    with pytest.raises(ValueError, match="no layer named 'feature.5' in Classifier"):
+        LTGradCAM(model, ["feature.5"])
+
+
+@pytest.mark.parametrize("cam_class", CLASSES)
+@pytest.mark.parametrize("percentile", [0, 20, 70])
+def test_maps_match_reference_with_targets_of_each_sample(cam_class, percentile, model, images):
+    model, images = model.double().eval(), images.double()
+    targets = torch.tensor([0, 2, 1, 2])
+    maps = cam_class(model, LAYERS, percentile=percentile)(images, target=targets)
+    assert maps.shape == (4, 1, 8, 10)
+    for b, image in enumerate(images):
+        expected = reference_lt_map(CLASSES[cam_class], model, LAYERS, image, int(targets[b]), percentile)
+        torch.testing.assert_close(maps[b], expected.float(), rtol=1e-6, atol=1e-7)
+    assert maps.any()
+
+
+def test_percentile_is_20_unless_given(model, images):
+    torch.testing.assert_close(LTGradCAM(model, LAYERS)(images, 1), LTGradCAM(model, LAYERS, 20)(images, 1))
+    assert not torch.equal(LTGradCAM(model, LAYERS)(images, 1), LTGradCAM(model, LAYERS, 0)(images, 1))
+
+
+@pytest.mark.parametrize(("cam_class", "expected"), [(LTGradCAM, [4 / 3, 8 / 3, 4.0]), (LTLayerCAM, [0.0, 8.0, 0.0])])
+def test_maps_by_hand(cam_class, expected):
+    model = nn.Sequential(nn.Identity(), nn.Identity(), nn.Flatten(), nn.Linear(6, 1))
+    model[3].weight.data = torch.tensor([[1.0, 2.0, -5.0, -1.0, -1.0, -1.0]])  # is the gradient of both layers
+    image = torch.tensor([[[[1.0, 2.0, 3.0]], [[3.0, 0.0, 6.0]]]])
+    # of the positive gradients 1 and 2 the median keeps 2: mean 2 / 3, local weights (0, 2, 0); two equal layers
+    maps = cam_class(model, ["0", "1"], percentile=50)(image)
+    torch.testing.assert_close(maps, torch.tensor([[[expected]]]))
+
+
+def test_maps_are_not_normalised_before_they_are_added(model, images):
+    parts = torch.cat([LTGradCAM(model, [layer])(images, 1) for layer in LAYERS], dim=1)
+    torch.testing.assert_close(LTGradCAM(model, LAYERS)(images, 1), parts.sum(dim=1, keepdim=True))
+
+
+def test_layer_cam_truncated_at_zero_is_the_sum_of_plain_layer_cam(model, images):
+    expected = layer_sum(LayerCAM(model, LAYERS)(images, 1))
+    torch.testing.assert_close(LTLayerCAM(model, LAYERS, percentile=0)(images, 1), expected)
+
+
+def test_positive_constant_gradients_are_all_kept(images):
+    model = Classifier()
+    nn.init.uniform_(model.head.weight, 0.1, 1.0)  # at the averaged layer, the gradient of a channel is one number
+    expected = GradCAM(model, ["features.5"])(images, 1)
+    torch.testing.assert_close(LTGradCAM(model, ["features.5"], percentile=90)(images, 1), expected)
+
+
+def test_tricks_plug_into_any_function(model, images):
+    model, images = model.double().eval(), images.double()
+    maps = LTActivationMap(model, LAYERS, function=xgrad_cam, percentile=30, batch_size=3)(images, target=2)
+    expected = reference_lt_map(reference_xgrad_cam, model, LAYERS, images[3], 2, 30)
+    torch.testing.assert_close(maps[3], expected.float(), rtol=1e-6, atol=1e-7)
+    plugged = LTActivationMap(model, LAYERS, function=grad_cam)(images, target=2)
+    torch.testing.assert_close(plugged, LTGradCAM(model, LAYERS)(images, target=2), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("cam_class", CLASSES)
+def test_samples_and_chunks_do_not_mix(cam_class, model, images):
+    targets = torch.tensor([0, 1, 2, 1])
+    cam = cam_class(model.double(), LAYERS)
+    maps = cam(images, targets)
+    single = torch.cat([cam(image[None], int(target)) for image, target in zip(images, targets, strict=True)])
+    torch.testing.assert_close(maps, single)
+    torch.testing.assert_close(cam_class(model, LAYERS, batch_size=3)(images, targets), maps)
+
+
+@pytest.mark.parametrize("cam_class", CLASSES)
+def test_three_dimensional_images(cam_class):
+    model = nn.Sequential(nn.Conv3d(1, 3, 3, stride=2, padding=1), nn.Sigmoid(), nn.Flatten(), nn.Linear(144, 2))
+    volumes = torch.rand(2, 1, 6, 7, 8)
+    maps = cam_class(model, ["1"])(volumes, target=1)
+    activation, gradient = activation_and_gradient(model, "1", volumes[1], 1)
+    coarse = CLASSES[cam_class](activation, reference_truncate(gradient, 20))
+    fine = nn.functional.interpolate(coarse[None, None], size=(6, 7, 8), mode="trilinear", align_corners=False)
+    torch.testing.assert_close(maps[1], fine[0])
