@@ -1,0 +1,31 @@
+"""Losses from the equations, pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+def reference_cross_entropy(logits: Tensor, target: Tensor) -> float:
+    """Mean over pixels of -sum_k P_k log softmax(logits)_k; both (B, K, H, W)."""
+    batch, classes, height, width = logits.shape
+    total = 0.0
+    for b in range(batch):
+        for i in range(height):
+            for j in range(width):
+                exponentials = [math.exp(float(logits[b, k, i, j])) for k in range(classes)]
+                for k in range(classes):
+                    total -= float(target[b, k, i, j]) * math.log(exponentials[k] / sum(exponentials))
+    return total / (batch * height * width)
+
+
+def reference_dual_pseudo_label(logits: Tensor, um_cam: Tensor, spl: Tensor, lam: float) -> float:
+    """UM-CAM, eq. 8; logits (B, 2, H, W), foreground probabilities (B, H, W)."""
+    terms = []
+    for foreground in (um_cam, spl):
+        target = logits.new_zeros(logits.shape)
+        target[:, 0] = 1 - foreground
+        target[:, 1] = foreground
+        terms.append(reference_cross_entropy(logits, target))
+    return lam * terms[0] + (1 - lam) * terms[1]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import VGG16_Weights
+from torchvision.models.vgg import cfgs, make_layers
+
+from camtools.cams import CAM
+from camtools.networks import VGG16CAM
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def torchvision_state() -> dict[str, torch.Tensor]:
+    features = make_layers(cfgs["D"])  # the features of torchvision.models.vgg16 without its 124 M linear weights
+    state = {f"features.{key}": value for key, value in features.state_dict().items()}
+    return state | {"classifier.0.weight": torch.zeros(1)}
+
+
+def test_structure_is_vgg16_with_output_stride_8():
+    model = VGG16CAM()
+    convolutions = [module for module in model.features if isinstance(module, nn.Conv2d)]
+    assert [c.out_channels for c in convolutions] == [64, 64, 128, 128, 256, 256, 256] + 6 * [512]
+    assert [c.dilation for c in convolutions] == 10 * [(1, 1)] + 3 * [(2, 2)]
+    pools = [module for module in model.features if isinstance(module, nn.MaxPool2d)]
+    assert [(p.kernel_size, p.stride) for p in pools] == [(2, 2), (2, 2), (2, 2), (3, 1)]
+    drops = [index for index, module in enumerate(model.features) if isinstance(module, nn.Dropout)]
+    relus = [index for index, module in enumerate(model.features) if isinstance(module, nn.ReLU)]
+    assert [index - 1 for index in drops] == relus[-3:]
+    assert all(model.features[index].p == 0.5 for index in drops)
+    assert model.classifier.kernel_size == (1, 1)
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "instance"])
+def test_cam_layers_are_the_last_activations_of_the_blocks(norm):
+    model = VGG16CAM(in_channels=2, num_classes=3, width=0.125, norm=norm).eval()
+    shapes = {}
+    for name in model.cam_layers:
+        module = model.get_submodule(name)
+        assert isinstance(module, nn.ReLU)
+        following = model.features[int(name.split(".")[1]) + 1]
+        assert isinstance(following, nn.MaxPool2d | nn.Dropout)
+        module.register_forward_hook(lambda m, i, output, name=name: shapes.update({name: tuple(output.shape)}))
+    assert model(torch.rand(2, 2, 64, 48)).shape == (2, 3)
+    assert list(shapes) == model.cam_layers
+    assert list(shapes.values()) == [
+        (2, 8, 64, 48),
+        (2, 16, 32, 24),
+        (2, 32, 16, 12),
+        (2, 64, 8, 6),
+        (2, 64, 8, 6),
+    ]
+
+
+def test_logits_are_the_average_of_the_class_maps():
+    model = VGG16CAM(width=0.0625).eval()
+    images = torch.rand(2, 1, 32, 40)
+    scores = model.classifier(model.features(images))
+    torch.testing.assert_close(model(images), scores.mean(dim=(2, 3)))
+    assert CAM(model, model.cam_layers[-1:])(images, target=0).shape == (2, 1, 32, 40)
+
+
+def test_width_keeps_at_least_four_channels():
+    model = VGG16CAM(width=0.01)
+    assert {c.out_channels for c in model.features if isinstance(c, nn.Conv2d)} == {4, 5}
+    assert VGG16CAM(width=0.5).classifier.in_channels == 256
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_pretrained_path_gives_torchvisions_convolutions(torchvision_state, tmp_path, in_channels):
+    path = tmp_path / "vgg16.pth"
+    torch.save(torchvision_state, path)
+    model = VGG16CAM(in_channels=in_channels, pretrained=path).eval()
+    features = make_layers(cfgs["D"]).eval()
+    features.load_state_dict(
+        {k.removeprefix("features."): v for k, v in torchvision_state.items() if k.startswith("features.")}
+    )
+    images = torch.rand(1, in_channels, 32, 32)
+    # up to the end of block 4 the networks are the same; the summed first kernel sees the grey image in R, G and B
+    torch.testing.assert_close(model.features[:23](images), features[:23](images.expand(-1, 3, -1, -1)))
+    for ours, theirs in zip((24, 27, 30), (24, 26, 28), strict=True):
+        torch.testing.assert_close(model.features[ours].weight, features[theirs].weight, rtol=0, atol=0)
+        torch.testing.assert_close(model.features[ours].bias, features[theirs].bias, rtol=0, atol=0)
+
+
+def test_pretrained_true_takes_torchvisions_weights(torchvision_state, monkeypatch):
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda self, *args, **kwargs: torchvision_state)
+    model = VGG16CAM(in_channels=3, pretrained=True)
+    torch.testing.assert_close(model.features[0].weight, torchvision_state["features.0.weight"], rtol=0, atol=0)
+
+
+def test_failed_download_says_what_to_do(monkeypatch):
+    def fail(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", fail)
+    with pytest.raises(RuntimeError, match=r"could not download .* pretrained=PATH, or .* pretrained=False .*no route"):
+        VGG16CAM(pretrained=True)
+
+
+@pytest.mark.parametrize("change", [{"width": 0.5}, {"norm": "batch"}, {"in_channels": 2}])
+def test_pretrained_weights_need_the_same_network(change):
+    with pytest.raises(ValueError, match=r"pretrained weights fit width=1.0, norm=None and in_channels 1 or 3, got"):
+        VGG16CAM(pretrained=True, **change)
+
+
+def test_pretrained_file_of_another_network(tmp_path, torchvision_state):
+    path = tmp_path / "other.pth"
+    torch.save({"layer.weight": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"state dictionary of torchvision.models.vgg16; features.0 is missing; pass"):
+        VGG16CAM(pretrained=path)
+    torch.save(torchvision_state | {"features.5.weight": torch.zeros(1, 2, 3, 3)}, path)
+    with pytest.raises(ValueError, match=r"features.5 is of shape \(1, 2, 3, 3\)"):
+        VGG16CAM(pretrained=path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match=r"other.pth holds a list, expected a state dictionary of VGG-16"):
+        VGG16CAM(pretrained=path)
+
+
+@pytest.mark.parametrize("options", [{"width": 0}, {"width": -1.0}])
+def test_width_is_checked(options):
+    with pytest.raises(ValueError, match="width is a factor on the channel counts and must be positive, got"):
+        VGG16CAM(**options)
+
+
+def test_norm_is_checked():
+    with pytest.raises(ValueError, match="norm must be None, 'batch' or 'instance', got 'layer'"):
+        VGG16CAM(norm="layer", width=0.1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 7, 32), (1, 1, 32, 4), (1, 32, 32)])
+def test_images_are_checked(shape):
+    with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\) with H and W at least 8, got shape"):
+        VGG16CAM(width=0.1)(torch.zeros(shape))
+
+
+def test_smallest_image():
+    assert VGG16CAM(width=0.1)(torch.rand(2, 1, 8, 8)).shape == (2, 2)
+
+
+def test_scripted_model_gives_the_same_logits():
+    model = VGG16CAM(width=0.1).eval()
+    images = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(torch.jit.script(model)(images), model(images))
+
+
+def test_state_dictionary_survives_a_round_trip(tmp_path):
+    model, other = VGG16CAM(width=0.1).eval(), VGG16CAM(width=0.1).eval()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    images = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(other(images), model(images), rtol=0, atol=0)
+
+
+def test_initial_activations_neither_vanish_nor_explode():
+    model = VGG16CAM(width=0.25).eval()
+    activations = model.features(torch.rand(4, 1, 64, 64))
+    assert 0.1 < activations.square().mean().sqrt() < 10
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "instance"])
+def test_trains_from_scratch(norm):
+    model = VGG16CAM(width=0.125, norm=norm, dropout=0.2)
+    labels = torch.arange(16) % 2
+    images = 0.3 * torch.rand(16, 1, 32, 32)
+    images[labels == 1, :, 8:16, 12:20] += 0.5  # the object: a bright square
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+    assert (model.eval()(images).argmax(dim=1) == labels).float().mean() > 0.9
