@@ -1,0 +1,24 @@
+"""Data: what ``dataset.json`` lists, slice tags, volumes as batches of slices, phantoms."""
+
+from camtools.data.builtin import builtin_dataset
+from camtools.data.datalist import case_name, list_volumes, load_datalist, volumes_in
+from camtools.data.errors import DataError
+from camtools.data.geometry import slices_to_volume, stacking_axis, volume_to_slices
+from camtools.data.slices import SliceDataset
+from camtools.data.volumes import read_volume, slice_tags, tagged_items
+
+__all__ = [
+    "DataError",
+    "SliceDataset",
+    "builtin_dataset",
+    "case_name",
+    "list_volumes",
+    "load_datalist",
+    "read_volume",
+    "slice_tags",
+    "slices_to_volume",
+    "stacking_axis",
+    "tagged_items",
+    "volume_to_slices",
+    "volumes_in",
+]

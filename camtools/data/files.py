@@ -1,0 +1,104 @@
+"""Files: atomic writes, content hashes, and NIfTI in the geometry of an input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+
+__all__ = ["atomic_path", "atomic_save", "file_hash", "input_hash_of", "save_like", "write_json"]
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Temporary path beside ``path``; renamed to it when the block ends well, removed when it fails.
+
+    The temporary name keeps the suffixes of ``path``, since writers choose the format by them.
+
+    Example:
+        >>> import tempfile; folder = Path(tempfile.mkdtemp())
+        >>> with atomic_path(folder / "a.txt") as temporary:
+        ...     _ = temporary.write_text("done")
+        >>> (folder / "a.txt").read_text()
+        'done'
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".part-{uuid.uuid4().hex[:12]}-{target.name}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_save(content: Any, path: str | Path) -> None:
+    """``torch.save`` through a temporary name, so that a killed run never leaves half a checkpoint."""
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def write_json(content: Any, path: str | Path) -> None:
+    """Write ``content`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with Path(path).open("rb") as handle:
+        digest = hashlib.sha256()
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_like(array: np.ndarray, affine: np.ndarray, reference: str | Path, path: str | Path) -> None:
+    """Write ``array`` as NIfTI with the geometry of ``reference``, atomically.
+
+    Where the reference is NIfTI, its header is taken over (both transforms with their codes, units of space and
+    time); otherwise ``affine`` is written, in mm. The start of the reference's content hash goes into the header's
+    description, by which a later run knows that the output belongs to this very input (:func:`input_hash_of`).
+
+    Args:
+        array: ``(X, Y, Z)`` values in the reference's voxel order.
+        affine: ``(4, 4)`` voxel-to-world matrix, used where the reference is not NIfTI.
+        reference: the input image.
+        path: file to write, ``.nii`` or ``.nii.gz``.
+
+    Raises:
+        ValueError: ``array`` does not have the reference's shape.
+    """
+    if str(reference).lower().endswith((".nii", ".nii.gz")):
+        source = nib.load(reference)
+        shape = tuple(size for size in source.shape if size > 1)
+        if tuple(size for size in array.shape if size > 1) != shape:
+            raise ValueError(f"Expected an array of shape {source.shape} as in {reference}, got {array.shape}.")
+        header = source.header.copy()
+        header.set_data_dtype(array.dtype)
+        header.set_slope_inter(1, 0)
+        header["cal_min"] = header["cal_max"] = 0
+        image = type(source)(array.reshape(source.shape), source.affine, header)
+    else:
+        image = nib.Nifti1Image(array, affine)
+        image.header.set_xyzt_units("mm")
+    image.header["descrip"] = f"camtools input={file_hash(reference)[:32]}"
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
+def input_hash_of(path: str | Path) -> str | None:
+    """Start of the content hash of the input that :func:`save_like` recorded in ``path``; None where there is none."""
+    try:
+        text = bytes(nib.load(path).header["descrip"]).decode(errors="ignore").rstrip("\0")
+    except Exception:
+        return None
+    return text.partition("input=")[2] or None

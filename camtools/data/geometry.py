@@ -1,0 +1,51 @@
+"""Slices of volumes: which axis they are stacked along, and the batch view of a volume."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import torch
+
+__all__ = ["slice_axis_codes", "slices_to_volume", "stacking_axis", "volume_to_slices"]
+
+
+def stacking_axis(affine: np.ndarray, shape: tuple[int, ...] | None = None) -> int:
+    """Array axis along which slices are stacked: the one with the largest spacing; on a tie the last of them.
+
+    Args:
+        affine: ``(4, 4)`` voxel-to-world matrix in mm.
+        shape: spatial shape; an axis of length 1 (a 2D image) wins over every spacing.
+
+    Example:
+        >>> stacking_axis(np.diag([1.0, 6.5, 1.0, 1.0]))
+        1
+    """
+    if shape is not None and 1 in shape:
+        return len(shape) - 1 - list(shape)[::-1].index(1)
+    spacing = np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0).round(3)
+    return 2 - int(np.argmax(spacing[::-1]))
+
+
+def slice_axis_codes(affine: np.ndarray, axis: int) -> str:
+    """Orientation codes that put array axis ``axis`` last and the in-plane axes in R, A, S order.
+
+    The direction of the slice axis is kept, so that slice ``k`` of the file stays slice ``k`` and its tag stays valid.
+
+    Example:
+        >>> slice_axis_codes(np.diag([-6.5, -1.0, 1.0, 1.0]), axis=0)
+        'ASL'
+    """
+    codes = nib.aff2axcodes(np.asarray(affine, dtype=float))
+    world = nib.io_orientation(np.asarray(affine, dtype=float))[:, 0].astype(int)
+    in_plane = sorted(int(world[index]) for index in range(3) if index != axis)
+    return "".join("RAS"[index] for index in in_plane) + str(codes[axis])
+
+
+def volume_to_slices(volume: torch.Tensor) -> torch.Tensor:
+    """``(C, X, Y, Z)`` volume to ``(Z, C, X, Y)`` batch of slices (a view)."""
+    return volume.movedim(-1, 0)
+
+
+def slices_to_volume(slices: torch.Tensor) -> torch.Tensor:
+    """``(Z, C, X, Y)`` batch of slices to ``(C, X, Y, Z)`` volume (a view); inverse of :func:`volume_to_slices`."""
+    return slices.movedim(0, -1)

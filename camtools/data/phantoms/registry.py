@@ -1,0 +1,68 @@
+"""Kinds of phantoms by name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from camtools.data.phantoms.base import Phantom, PhantomKind
+from camtools.data.phantoms.fetal_brain import FETAL_BRAIN
+
+__all__ = ["KINDS", "check_seed", "make_phantom", "phantom_kind"]
+
+KINDS: dict[str, PhantomKind] = {"fetal_brain": FETAL_BRAIN}
+
+
+def phantom_kind(kind: str) -> PhantomKind:
+    """Look a kind of phantom up.
+
+    Args:
+        kind: name of the kind.
+
+    Returns:
+        The entry of the registry.
+
+    Raises:
+        ValueError: there is no such kind; the message lists those there are.
+
+    Example:
+        >>> phantom_kind("fetal_brain").label
+        'brain'
+    """
+    if kind not in KINDS:
+        raise ValueError(f"Unknown kind of phantom {kind!r}: expected one of {sorted(KINDS)}.")
+    return KINDS[kind]
+
+
+def check_seed(seed: int) -> None:
+    """Stop at a seed that is no integer >= 0.
+
+    Raises:
+        ValueError: the seed is negative or no integer.
+
+    Example:
+        >>> check_seed(0)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"Expected a seed that is an integer >= 0, found {seed!r}. Choose another seed.")
+
+
+def make_phantom(kind: str, seed: int) -> Phantom:
+    """Draw one phantom.
+
+    Args:
+        kind: name of a kind in ``KINDS``, for example ``"fetal_brain"``.
+        seed: integer >= 0; the same kind and seed give the same voxels, mask and affine.
+
+    Returns:
+        The phantom.
+
+    Raises:
+        ValueError: unknown kind or a seed that is no integer >= 0.
+
+    Example:
+        >>> phantom = make_phantom("fetal_brain", seed=0)
+        >>> phantom.image.dtype, phantom.mask.dtype, sorted(set(phantom.slice_labels))
+        (dtype('int16'), dtype('uint8'), [0, 1])
+    """
+    check_seed(seed)
+    return phantom_kind(kind).build(np.random.default_rng(seed))

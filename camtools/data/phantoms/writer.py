@@ -1,0 +1,137 @@
+"""A folder of phantoms in the layout of the Medical Segmentation Decathlon."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from camtools.data.files import write_json
+from camtools.data.phantoms.base import Phantom
+from camtools.data.phantoms.registry import check_seed, make_phantom, phantom_kind
+
+__all__ = ["write_phantoms"]
+
+_SPLIT_NAMES = ("training", "validation", "test")
+
+
+def write_phantoms(
+    kind: str,
+    out_dir: str | Path,
+    n: int,
+    seed: int = 0,
+    splits: tuple[float, float, float] = (0.6, 0.15, 0.25),
+) -> Path:
+    """Write phantoms as a dataset that the bundles can train on.
+
+    ``out_dir`` gets ``images/<kind>_000.nii.gz``, ``labels/<kind>_000.nii.gz`` and ``dataset.json``, whose items hold
+    ``image``, ``label`` (paths relative to ``out_dir``) and ``slice_labels`` (one tag per slice along the last axis).
+    Everything is written to a folder beside ``out_dir`` that is renamed at the end: ``out_dir`` is complete or absent.
+
+    Args:
+        kind: name of a kind in ``KINDS``, for example ``"fetal_brain"``.
+        out_dir: folder to write; absent or empty. Its parents are created.
+        n: number of volumes, >= 3.
+        seed: integer >= 0; volume i depends on the kind, the seed and i only, so a larger n keeps the first volumes.
+        splits: fractions of the volumes, in order, for training, validation and test: positive, with sum 1. Each gets
+            one volume at least.
+
+    Returns:
+        Path to ``dataset.json``.
+
+    Raises:
+        ValueError: unknown kind, or ``n``, ``seed`` or ``splits`` out of range.
+        FileExistsError: ``out_dir`` is a file or holds something.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_phantoms("fetal_brain", Path(folder) / "brains", n=3)
+        ...     path.name, sorted(item.name for item in path.parent.iterdir())
+        ('dataset.json', ['dataset.json', 'images', 'labels'])
+    """
+    out_dir = Path(out_dir)
+    entry = phantom_kind(kind)
+    check_seed(seed)
+    bounds = _split_bounds(n, splits)
+    _check_free(out_dir)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    partial = out_dir.parent / f".{out_dir.name}.{uuid.uuid4().hex}.partial"
+    try:
+        for folder in ("images", "labels"):
+            (partial / folder).mkdir(parents=True)
+        items = [
+            _write_volume(make_phantom(kind, _volume_seed(seed, index)), partial, f"{kind}_{index:03d}")
+            for index in tqdm(range(n), desc="phantoms", unit="volume", disable=None)
+        ]
+        content: dict[str, Any] = {
+            "name": kind,
+            "description": entry.description,
+            "labels": {"0": "background", "1": entry.label},
+        }
+        for name, start, stop in zip(_SPLIT_NAMES, bounds[:-1], bounds[1:], strict=True):
+            content[name] = items[start:stop]
+        write_json(content, partial / "dataset.json")
+        # Python refuses on some systems to rename onto a folder, even an empty one.
+        if out_dir.exists():
+            out_dir.rmdir()
+        partial.rename(out_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out_dir / "dataset.json"
+
+
+def _volume_seed(seed: int, index: int) -> int:
+    """Seed of one volume, unrelated for neighbouring seeds and indices."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0])
+
+
+def _split_bounds(n: int, splits: tuple[float, float, float]) -> tuple[int, int, int, int]:
+    """First index of every split, and ``n``; every split holds one volume at least."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 3:
+        raise ValueError(f"Expected n >= 3 volumes, one at least per split, found n = {n!r}. Raise n.")
+    if len(splits) != 3 or not all(part > 0 for part in splits) or not math.isclose(sum(splits), 1, abs_tol=1e-6):
+        raise ValueError(
+            "Expected splits to be three positive fractions (training, validation, test) with sum 1, "
+            f"found {splits!r}. Correct them."
+        )
+    first = min(max(round(n * splits[0]), 1), n - 2)
+    second = min(max(round(n * (splits[0] + splits[1])), first + 1), n - 1)
+    return 0, first, second, int(n)
+
+
+def _check_free(out_dir: Path) -> None:
+    """Stop when ``out_dir`` is a file or holds something."""
+    if out_dir.exists() and not out_dir.is_dir():
+        raise FileExistsError(f"Expected {out_dir} to be a new or empty folder, found a file. Choose another folder.")
+    if out_dir.is_dir() and (found := sorted(item.name for item in out_dir.iterdir())):
+        raise FileExistsError(
+            f"Expected {out_dir} to be a new or empty folder, found {len(found)} entries, the first {found[0]!r}. "
+            "Choose another folder or empty this one."
+        )
+
+
+def _write_volume(phantom: Phantom, folder: Path, name: str) -> dict[str, Any]:
+    """Write image and mask of one phantom and return its item for ``dataset.json``."""
+    item: dict[str, Any] = {}
+    for key, subfolder, voxels in (("image", "images", phantom.image), ("label", "labels", phantom.mask)):
+        item[key] = f"{subfolder}/{name}.nii.gz"
+        _write_nifti(voxels, phantom.affine, folder / item[key])
+    item["slice_labels"] = phantom.slice_labels
+    return item
+
+
+def _write_nifti(voxels: NDArray[Any], affine: NDArray[np.float64], path: Path) -> None:
+    """Write voxels with the affine as both qform and sform (scanner coordinates) and mm as the unit."""
+    volume = nib.Nifti1Image(voxels, affine)
+    volume.set_qform(affine, code="scanner")
+    volume.set_sform(affine, code="scanner")
+    volume.header.set_xyzt_units("mm")
+    nib.save(volume, path)

@@ -1,0 +1,123 @@
+"""Reading volumes, deriving tags, and every way in which a file can be unusable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from camtools.data import (
+    DataError,
+    read_volume,
+    slice_tags,
+    slices_to_volume,
+    stacking_axis,
+    tagged_items,
+    volume_to_slices,
+)
+from camtools.data.volumes import check_same_geometry
+from tests.conftest import blob_volume, oblique_affine, write_volume
+
+
+def test_volume_is_channel_first_float(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    volume = read_volume(write_volume(tmp_path / "a.nii.gz", array))
+    assert volume.shape == (1, 2, 3, 4)
+    assert volume.dtype == torch.float32
+    np.testing.assert_array_equal(volume[0].numpy(), array)
+    np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-5)
+
+
+def test_2d_image_is_a_volume_of_one_slice(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "rgb.png")
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(tmp_path / "grey.bmp")
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(tmp_path / "grey.tif")
+    assert read_volume(tmp_path / "rgb.png").shape == (3, 8, 6, 1)
+    assert read_volume(tmp_path / "grey.bmp").shape == (1, 8, 6, 1)
+    assert read_volume(tmp_path / "grey.tif").shape == (1, 8, 6, 1)
+
+
+def test_missing_empty_and_truncated_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Expected an image at .*gone.nii.gz, found no such file"):
+        read_volume(tmp_path / "gone.nii.gz")
+    (tmp_path / "empty.nii.gz").touch()
+    with pytest.raises(DataError, match=r"empty.nii.gz is empty \(0 bytes\)"):
+        read_volume(tmp_path / "empty.nii.gz")
+    whole = Path(write_volume(tmp_path / "whole.nii.gz", blob_volume(0)[0])).read_bytes()
+    (tmp_path / "half.nii.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"half.nii.gz cannot be read \(.*\). The file is truncated"):
+        read_volume(tmp_path / "half.nii.gz")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_non_finite_voxels_are_counted(tmp_path: Path, value: float) -> None:
+    array = np.zeros((4, 4, 4), np.float32)
+    array[1, 2, 3] = value
+    with pytest.raises(DataError, match=r"bad.nii.gz holds 1 NaN or infinite voxels of 64"):
+        read_volume(write_volume(tmp_path / "bad.nii.gz", array))
+
+
+def test_4d_file_is_refused(tmp_path: Path) -> None:
+    path = write_volume(tmp_path / "series.nii.gz", np.zeros((4, 5, 6, 7), np.float32))
+    with pytest.raises(DataError, match=r"series.nii.gz is 4D with shape \(4, 5, 6, 7\): expected one 3D volume"):
+        read_volume(path)
+
+
+def test_geometry_of_image_and_mask_is_compared(tmp_path: Path) -> None:
+    image = read_volume(write_volume(tmp_path / "i.nii.gz", np.zeros((4, 4, 4), np.uint8)))
+    small = read_volume(write_volume(tmp_path / "s.nii.gz", np.zeros((4, 4, 3), np.uint8)))
+    moved_affine = oblique_affine()
+    moved_affine[0, 3] += 2
+    moved = read_volume(write_volume(tmp_path / "m.nii.gz", np.zeros((4, 4, 4), np.uint8), moved_affine))
+    check_same_geometry(image, image, "i", "i")
+    with pytest.raises(DataError, match=r"The mask s has shape \(4, 4, 3\), but its image i has \(4, 4, 4\)"):
+        check_same_geometry(image, small, "i", "s")
+    with pytest.raises(DataError, match=r"affine of the mask m differs from that of its image i by up to 2 mm"):
+        check_same_geometry(image, moved, "i", "m")
+
+
+def test_slice_axis_is_the_one_with_the_largest_spacing() -> None:
+    assert stacking_axis(np.diag([5.0, 1.0, 1.0, 1.0])) == 0
+    assert stacking_axis(oblique_affine((1.0, 4.0, 1.0))) == 1
+    assert stacking_axis(np.eye(4)) == 2
+    assert stacking_axis(np.diag([5.0, 1.0, 1.0, 1.0]), (6, 8, 1)) == 2
+
+
+def test_tags_from_masks_use_the_area(tmp_path: Path) -> None:
+    mask = np.zeros((10, 10, 3), np.uint8)
+    mask[0, 0, 1] = 1
+    mask[:5, :, 2] = 1
+    item = {"image": "unused", "label": write_volume(tmp_path / "m.nii.gz", mask)}
+    assert slice_tags(item) == [0, 1, 1]
+    assert slice_tags(item, min_area_fraction=0.01) == [0, 0, 1]
+    assert slice_tags(item, slice_axis=0) == [1] * 5 + [0] * 5
+
+
+def test_given_tags_win_and_are_checked(tmp_path: Path) -> None:
+    path = write_volume(tmp_path / "i.nii.gz", np.zeros((4, 4, 3), np.uint8))
+    assert slice_tags({"image": path, "slice_labels": [0, 1, 0], "label": "not read"}) == [0, 1, 0]
+    with pytest.raises(DataError, match=r"i.nii.gz has 3 slices along axis 2 .* but 2 slice tags were given"):
+        slice_tags({"image": path, "slice_labels": [0, 1]})
+    with pytest.raises(DataError, match=r"slice tags of .*i.nii.gz must be 0 or 1, found \[0, 2\]"):
+        slice_tags({"image": path, "slice_labels": [0, 2, 0]})
+    with pytest.raises(DataError, match=r"i.nii.gz has neither slice tags nor a mask"):
+        slice_tags({"image": path})
+
+
+def test_tagged_items_carry_no_mask(tmp_path: Path) -> None:
+    image = write_volume(tmp_path / "i.nii.gz", np.zeros((4, 4, 3), np.uint8))
+    mask = write_volume(tmp_path / "m.nii.gz", np.ones((4, 4, 3), np.uint8))
+    data = [{"image": image, "label": mask}, {"image": image}]
+    assert tagged_items(data) == [{"image": image, "slice_labels": [1, 1, 1]}]
+    assert tagged_items(data, keep_masks=True)[0]["label"] == mask
+
+
+def test_slices_and_volumes_are_views_of_each_other() -> None:
+    volume = torch.rand(2, 3, 4, 5)
+    slices = volume_to_slices(volume)
+    assert slices.shape == (5, 2, 3, 4)
+    assert torch.equal(slices_to_volume(slices), volume)
+    assert torch.equal(slices[3], volume[..., 3])
