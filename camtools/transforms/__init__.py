@@ -1,0 +1,20 @@
+"""MONAI dictionary transforms over whole volumes ``(C, X, Y, Z)``: what the bundles' YAML names."""
+
+from camtools.transforms.geometry import InPlaneSpacingd, LoadVolumed, SliceAxisLastd
+from camtools.transforms.maps import ActivationMapsd, FuseMapsd, MaskAsPseudoLabeld, NormalizeMapsd, SeedPseudoLabeld
+from camtools.transforms.prediction import GateSlicesd, PredictVolumed
+from camtools.transforms.slices import ScaleSlicesd
+
+__all__ = [
+    "ActivationMapsd",
+    "FuseMapsd",
+    "GateSlicesd",
+    "InPlaneSpacingd",
+    "LoadVolumed",
+    "MaskAsPseudoLabeld",
+    "NormalizeMapsd",
+    "PredictVolumed",
+    "ScaleSlicesd",
+    "SeedPseudoLabeld",
+    "SliceAxisLastd",
+]

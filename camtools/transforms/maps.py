@@ -1,0 +1,198 @@
+"""Activation maps of volumes: computed, normalised, fused and expanded into pseudo-labels, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+
+from camtools.data.geometry import slices_to_volume, volume_to_slices
+from camtools.fusion import normalize_max, normalize_min_max
+from camtools.geodesic import spl_from_seeds
+from camtools.seeds import seeds_from_cam
+from camtools.thresholds import intra_class_variance
+
+__all__ = ["ActivationMapsd", "FuseMapsd", "MaskAsPseudoLabeld", "NormalizeMapsd", "SeedPseudoLabeld"]
+
+Data = Mapping[Hashable, Any]
+Maps = Callable[[torch.Tensor], torch.Tensor]
+
+
+def per_slice(function: Maps, volume: MetaTensor) -> MetaTensor:
+    """Apply a function of slice batches ``(Z, C, X, Y) -> (Z, K, X, Y)`` to a volume; geometry is kept."""
+    slices = volume_to_slices(volume.as_tensor())
+    return _like(slices_to_volume(function(slices)), volume)
+
+
+def _like(values: torch.Tensor, volume: MetaTensor) -> MetaTensor:
+    return MetaTensor(values, meta=volume.meta, applied_operations=volume.applied_operations)
+
+
+class ActivationMapsd(Transform):
+    """Activation maps of every positive slice of a volume, all slices in batches on the device.
+
+    Args:
+        cam: CAM object, ``cam(images (B, C, H, W), target) -> (B, L, H, W)``; its model lives on ``device``.
+        target: class of the object.
+        image_key: volume ``(C, X, Y, Z)`` as the classifier was trained on it.
+        output_key: where the maps ``(L, X, Y, Z)`` go, >= 0, not normalised; kept on ``device``.
+        tags_key: slice tags, one per slice; slices tagged 0 get a map of zeros. None or absent: every slice is mapped.
+        device: where the maps are computed.
+
+    Raises:
+        ValueError: the number of tags differs from the number of slices.
+    """
+
+    def __init__(
+        self,
+        cam: Callable[..., torch.Tensor],
+        target: int = 1,
+        image_key: str = "image",
+        output_key: str = "maps",
+        tags_key: str | None = "slice_labels",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.cam = cam
+        self.target = target
+        self.image_key = image_key
+        self.output_key = output_key
+        self.tags_key = tags_key
+        self.device = torch.device(device)
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Add the maps of one volume."""
+        result = dict(data)
+        volume = result[self.image_key]
+        slices = volume_to_slices(volume.as_tensor()).to(self.device).contiguous()
+        positive = self._positive(result.get(self.tags_key) if self.tags_key else None, len(slices))
+        chosen = self.cam(slices[positive], target=self.target)
+        maps = chosen.new_zeros((len(slices), *chosen.shape[1:]))
+        maps[positive] = chosen
+        result[self.output_key] = _like(slices_to_volume(maps), volume)
+        return result
+
+    def _positive(self, tags: Any, slices: int) -> torch.Tensor:
+        if tags is None:
+            return torch.arange(slices, device=self.device)
+        if len(tags) != slices:
+            raise ValueError(f"Expected one tag per slice, got {len(tags)} tags for {slices} slices.")
+        return torch.as_tensor(np.flatnonzero(tags), device=self.device)
+
+
+class NormalizeMapsd(MapTransform):
+    """Scale each map by itself; maps of zeros stay zero.
+
+    Args:
+        keys: maps ``(L, X, Y, Z)``, >= 0.
+        function: a function of :mod:`camtools.fusion`: ``normalize_max`` divides by the maximum,
+            ``normalize_min_max`` takes the range to [0, 1].
+    """
+
+    def __init__(self, keys: KeysCollection, function: Maps = normalize_max) -> None:
+        super().__init__(keys)
+        self.function = function
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Scale the maps of each key."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = per_slice(self.function, result[key])
+        return result
+
+
+class FuseMapsd(MapTransform):
+    """Fuse the maps of several layers into one, ``(L, X, Y, Z) -> (1, X, Y, Z)``.
+
+    Args:
+        keys: maps to fuse.
+        fusion: a function of :mod:`camtools.fusion`, ``(B, L, H, W) -> (B, 1, H, W)``.
+        output_key: where the fused map goes.
+    """
+
+    def __init__(self, keys: KeysCollection, fusion: Maps, output_key: str = "cam") -> None:
+        super().__init__(keys)
+        self.fusion = fusion
+        self.output_key = output_key
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Add the fused map."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[self.output_key] = per_slice(self.fusion, result[key])
+        return result
+
+
+class SeedPseudoLabeld(Transform):
+    """Seed-derived pseudo-label (SPL) of a volume (UM-CAM, section 2.2), all slices at once.
+
+    Each fused map is scaled to [0, 1] by its own extremes, as in the authors' code, and thresholded; its largest
+    component gives the seeds (:func:`camtools.seeds.seeds_from_cam`), and the geodesic distances to them the label
+    (:func:`camtools.geodesic.spl_from_seeds`). The map itself is left as it is.
+
+    Args:
+        image_key: volume whose intensities carry the geodesic distance.
+        map_key: fused map ``(1, X, Y, Z)``, >= 0; slices whose map is zero become pure background.
+        output_key: where the foreground probability ``(1, X, Y, Z)`` goes (the background is one minus it).
+        threshold: number in (0, 1), or ``"auto"``: the least intra-class variance of the slice
+            (:func:`camtools.thresholds.intra_class_variance`).
+        alpha: decay of the exponential geodesic distance (eq. 5).
+        margin: pixels by which the box around the object is grown (its corners are the background seeds).
+
+    The seeds go to ``foreground_seeds`` and ``background_seeds``, bool ``(1, X, Y, Z)``.
+    """
+
+    def __init__(
+        self,
+        image_key: str = "image",
+        map_key: str = "cam",
+        output_key: str = "spl",
+        threshold: Literal["auto"] | float = "auto",
+        alpha: float = 1.0,
+        margin: int = 5,
+    ) -> None:
+        self.image_key = image_key
+        self.map_key = map_key
+        self.output_key = output_key
+        self.threshold = threshold
+        self.alpha = alpha
+        self.margin = margin
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Add the pseudo-label and its seeds."""
+        result = dict(data)
+        volume = result[self.image_key]
+        cam = normalize_min_max(volume_to_slices(result[self.map_key].as_tensor()))
+        images = volume_to_slices(volume.as_tensor()).to(cam.device)
+        threshold = intra_class_variance(images, cam) if self.threshold == "auto" else self.threshold
+        seeds = seeds_from_cam(cam, threshold, self.margin)
+        label = spl_from_seeds(images, seeds, self.alpha)
+        result[self.output_key] = _like(slices_to_volume(label[:, 1:]), volume)
+        result["foreground_seeds"] = slices_to_volume(seeds.foreground)
+        result["background_seeds"] = slices_to_volume(seeds.background)
+        return result
+
+
+class MaskAsPseudoLabeld(Transform):
+    """Full supervision, the upper bound of the papers' tables: the mask takes the place of the pseudo-labels.
+
+    The one place in camtools where a pixel mask of a training item reaches training.
+
+    Args:
+        label_key: mask ``(1, X, Y, Z)``.
+        output_keys: pseudo-labels to replace.
+    """
+
+    def __init__(self, label_key: str = "label", output_keys: tuple[str, ...] = ("cam", "spl")) -> None:
+        self.label_key = label_key
+        self.output_keys = output_keys
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Put the mask under every output key."""
+        result = dict(data)
+        mask = (result[self.label_key] > 0.5).float()
+        return result | {key: mask.clone() for key in self.output_keys}

@@ -1,0 +1,110 @@
+"""From a prepared volume to logits: network and classifier gate."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.transforms import Transform
+
+from camtools.data.geometry import volume_to_slices
+
+__all__ = ["GateSlicesd", "PredictVolumed"]
+
+Data = Mapping[Hashable, Any]
+
+
+class PredictVolumed(Transform):
+    """Run a network over a volume through a MONAI inferer, without gradients.
+
+    Args:
+        network: 2D network ``(B, C, H, W) -> (B, K, H, W)``, or what ``inferer`` expects.
+        inferer: for example ``monai.inferers.SliceInferer``.
+        device: where the network is moved and runs; the logits stay there.
+        image_key: prepared volume ``(C, X, Y, Z)``.
+        output_key: where the logits ``(K, X, Y, Z)`` go.
+        amp: automatic mixed precision (bfloat16 on a CPU, float16 on CUDA).
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        inferer: Inferer,
+        device: str | torch.device = "cpu",
+        image_key: str = "image",
+        output_key: str = "pred",
+        amp: bool = False,
+    ) -> None:
+        self.network = network.to(device)
+        self.inferer = inferer
+        self.device = torch.device(device)
+        self.image_key = image_key
+        self.output_key = output_key
+        self.amp = amp
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Add the logits of one volume."""
+        result = dict(data)
+        volume = result[self.image_key]
+        self.network.eval()
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=self.amp):
+            logits = self.inferer(volume.as_tensor()[None].to(self.device), self.network)[0].float()
+        result[self.output_key] = MetaTensor(logits, meta=volume.meta, applied_operations=volume.applied_operations)
+        return result
+
+
+class GateSlicesd(Transform):
+    """Empty the slices that the classifier calls negative.
+
+    A slice is positive when the probability of class ``target`` exceeds ``threshold`` (softmax; for a classifier of
+    one logit its sigmoid). Elsewhere the background's logit is raised above all others.
+
+    Args:
+        classifier: trained classifier ``(B, C, H, W) -> (B, K)``.
+        target: class of the object.
+        threshold: probability, 0..1.
+        image_key: prepared volume ``(C, X, Y, Z)``, as the classifier was trained on it.
+        pred_key: logits ``(K, X, Y, Z)``, background first.
+        batch_size: slices a forward pass.
+    """
+
+    def __init__(
+        self,
+        classifier: torch.nn.Module,
+        target: int = 1,
+        threshold: float = 0.5,
+        image_key: str = "image",
+        pred_key: str = "pred",
+        batch_size: int = 16,
+    ) -> None:
+        self.classifier = classifier
+        self.target = target
+        self.threshold = threshold
+        self.image_key = image_key
+        self.pred_key = pred_key
+        self.batch_size = batch_size
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Gate the prediction of one volume."""
+        result = dict(data)
+        logits = result[self.pred_key].clone()
+        negative = self._probability(result[self.image_key]) <= self.threshold
+        ceiling = logits.as_tensor().max() + 1
+        logits[0, ..., negative.to(logits.device)] = ceiling
+        result[self.pred_key] = logits
+        return result
+
+    def _probability(self, volume: MetaTensor) -> torch.Tensor:
+        self.classifier.eval()
+        device = next(self.classifier.parameters()).device
+        with torch.no_grad():
+            logits = torch.cat(
+                [
+                    self.classifier(batch.to(device).contiguous())
+                    for batch in torch.split(volume_to_slices(volume.as_tensor()), self.batch_size)
+                ]
+            ).float()
+        return logits.sigmoid()[:, 0] if logits.shape[1] == 1 else logits.softmax(dim=1)[:, self.target]
