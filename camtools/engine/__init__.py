@@ -1,0 +1,22 @@
+"""What the bundles run: stages, training, volumes, scores, and the record of it all."""
+
+from camtools.engine.check import DatasetCheck
+from camtools.engine.config import find_bundle_root, show_root_cause
+from camtools.engine.evaluate import Evaluation
+from camtools.engine.panels import SavePanel
+from camtools.engine.stage import run_stage
+from camtools.engine.trainer import NetworkTrainer, slice_loader
+from camtools.engine.volumes import VolumePipeline, VolumesFailedError
+
+__all__ = [
+    "DatasetCheck",
+    "Evaluation",
+    "NetworkTrainer",
+    "SavePanel",
+    "VolumePipeline",
+    "VolumesFailedError",
+    "find_bundle_root",
+    "run_stage",
+    "show_root_cause",
+    "slice_loader",
+]

@@ -1,0 +1,45 @@
+"""The methods of a paper's table, one run each, over one classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+
+__all__ = ["run_methods"]
+
+
+def run_methods(
+    config_files: Sequence[str | Path],
+    output_dir: str | Path,
+    methods: Sequence[str],
+    overrides: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Run a bundle's training once for each of ``methods``; the classifier is trained by the first and shared.
+
+    Args:
+        config_files: ``train.yaml`` of a bundle and overlays, in order.
+        output_dir: the runs go to ``output_dir/<method>``, the classifier to ``output_dir/classifier``.
+        methods: names under ``methods`` in the configuration.
+        overrides: further ids and values, as for ``python -m monai.bundle run``.
+
+    Returns:
+        The folders of the runs, in the order of ``methods``.
+
+    Raises:
+        ValueError: a method that the configuration does not know.
+    """
+    files = [str(path) for path in config_files]
+    known = monai.bundle.ConfigParser.load_config_files(files).get("methods", {})
+    unknown = [method for method in methods if method not in known]
+    if unknown:
+        raise ValueError(f"Unknown method '{unknown[0]}': {files[0]} knows {', '.join(known)}.")
+    runs = []
+    for method in methods:
+        run = Path(output_dir).resolve() / method
+        places = {"output_dir": str(run), "classifier_dir": str(Path(output_dir).resolve() / "classifier")}
+        monai.bundle.run(config_file=files, **{"method": method} | places | dict(overrides or {}))
+        runs.append(run)
+    return runs

@@ -1,0 +1,91 @@
+"""The first step: every volume is read once, before any long work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from camtools.data.datalist import case_name
+from camtools.data.errors import DataError
+from camtools.data.files import write_json
+from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
+
+__all__ = ["DatasetCheck"]
+
+logger = logging.getLogger("camtools")
+
+
+class DatasetCheck:
+    """Read every volume, mask and tag of a dataset and write what was found to ``dataset_check.json``.
+
+    Args:
+        splits: items by name of the split. Training items need slice tags, given or derived from a mask.
+        output_dir: folder of the run.
+        min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
+        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        workers: threads that read.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, Sequence[dict[str, Any]]],
+        output_dir: str | Path,
+        min_area_fraction: float = 0.0,
+        slice_axis: int | None = None,
+        workers: int = 4,
+    ) -> None:
+        self.splits = splits
+        self.output_dir = Path(output_dir)
+        self.min_area_fraction = min_area_fraction
+        self.slice_axis = slice_axis
+        self.workers = workers
+
+    def run(self) -> None:
+        """Check everything, then report all that is wrong at once.
+
+        Raises:
+            DataError: names every unusable file; or the training split is empty or has tags of one class only.
+        """
+        work = [(split, item) for split, items in self.splits.items() for item in items]
+        with ThreadPoolExecutor(self.workers) as pool:
+            found = list(tqdm(pool.map(self._check, work), total=len(work), desc="check", unit="volume", disable=None))
+        problems = [problem for _, problem in found if problem]
+        if problems:
+            listed = "\n".join(f"  {problem}" for problem in problems)
+            raise DataError(f"{len(problems)} of {len(work)} volumes cannot be used:\n{listed}")
+        rows = [row for row, _ in found if row]
+        training = [row for row in rows if row["split"] == "training"]
+        slices, positive = (sum(row[key] for row in training) for key in ("slices", "positive_slices"))
+        if positive in (0, slices):
+            kind = "no slice" if not slices else "only negative slices" if not positive else "only positive slices"
+            raise DataError(
+                f"Expected training slices with and without the object, found {kind} in {len(training)} volumes. "
+                "Add volumes or correct the slice tags."
+            )
+        logger.info("check: %d training volumes, %d of %d slices positive", len(training), positive, slices)
+        write_json(rows, self.output_dir / "dataset_check.json")
+
+    def _check(self, work: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
+        split, item = work
+        try:
+            return self._describe(split, item), None
+        except DataError as error:
+            return None, str(error)
+
+    def _describe(self, split: str, item: dict[str, Any]) -> dict[str, Any]:
+        image = read_volume(item["image"])
+        row = {"split": split, "case": case_name(item), "image": item["image"], "shape": list(image.shape[1:])}
+        row["spacing"] = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).round(4).tolist()
+        if item.get("label"):
+            row["label"] = item["label"]
+            check_same_geometry(image, read_volume(item["label"]), item["image"], item["label"])
+        if split == "training" or item.get("slice_labels") or item.get("label"):
+            tags = slice_tags(item, self.min_area_fraction, self.slice_axis)
+            row |= {"slices": len(tags), "positive_slices": sum(tags)}
+        return row

@@ -1,0 +1,112 @@
+"""Scores of a run: pseudo-masks slice by slice, predictions volume by volume."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from tqdm import tqdm
+
+from camtools.data.datalist import case_name
+from camtools.data.geometry import stacking_axis
+from camtools.data.slices import pseudo_label_files
+from camtools.data.volumes import read_volume
+from camtools.engine.metrics_csv import MetricsRow, write_metrics
+from camtools.metrics import slice_scores, volume_scores
+from camtools.thresholds import search_dice
+
+__all__ = ["Evaluation"]
+
+logger = logging.getLogger("camtools")
+
+
+class Evaluation:
+    """Compare what a run wrote with the masks of its validation and test items.
+
+    Predictions are scored in 3D, one row per volume. Fused activation maps become pseudo-masks at the threshold with
+    the best mean Dice over the *validation* slices, as the papers do, and are scored in 2D, one row per positive slice.
+
+    Args:
+        splits: items by name of the split; items without a mask are passed over.
+        prediction_dir: folder of the predicted masks.
+        output_dir: folder of ``metrics.csv``.
+        pseudo_label_dir: folder of the fused activation maps; None scores the predictions alone.
+        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, Sequence[dict[str, Any]]],
+        prediction_dir: str | Path,
+        output_dir: str | Path,
+        pseudo_label_dir: str | Path | None = None,
+        slice_axis: int | None = None,
+    ) -> None:
+        self.splits = {split: [item for item in items if item.get("label")] for split, items in splits.items()}
+        self.prediction_dir = Path(prediction_dir)
+        self.output_dir = Path(output_dir)
+        self.pseudo_label_dir = pseudo_label_dir
+        self.slice_axis = slice_axis
+
+    def run(self) -> None:
+        """Score everything and write ``metrics.csv``."""
+        rows: list[MetricsRow] = []
+        if self.pseudo_label_dir is not None:
+            rows += self._pseudo_mask_rows(self.pseudo_label_dir)
+        items = [(split, item) for split, listed in self.splits.items() for item in listed]
+        for split, item in tqdm(items, desc="evaluate", unit="volume", disable=None):
+            truth = read_volume(item["label"])
+            prediction = read_volume(self.prediction_dir / f"{case_name(item)}.nii.gz")
+            spacing = np.linalg.norm(np.asarray(truth.affine)[:3, :3], axis=0).tolist()
+            scores = volume_scores(_mask(prediction), _mask(truth), spacing)
+            rows.append(MetricsRow(split, "prediction", case_name(item), None, scores))
+        write_metrics(self.output_dir / "metrics.csv", rows)
+        for split in self.splits:
+            dice = [row.scores.dice for row in rows if row.split == split and row.output == "prediction"]
+            if dice:
+                logger.info(
+                    "evaluate: %s Dice %.4f +- %.4f (%d volumes)", split, np.mean(dice), np.std(dice), len(dice)
+                )
+
+    def _pseudo_mask_rows(self, folder: str | Path) -> list[MetricsRow]:
+        pairs = {split: [self._pair(folder, item) for item in items] for split, items in self.splits.items()}
+        if not pairs.get("validation"):
+            logger.warning("evaluate: no validation masks, so no threshold for pseudo-masks; they are not scored")
+            return []
+        threshold = search_dice(*_positive_slices(pairs["validation"]))
+        logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
+        return [
+            MetricsRow(split, "pseudo_mask", case_name(item), index, scores)
+            for split, items in self.splits.items()
+            for item, (cam, mask) in zip(items, pairs[split], strict=True)
+            for index, scores in slice_scores(cam > threshold, mask)
+        ]
+
+    def _pair(self, folder: str | Path, item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        cam = read_volume(pseudo_label_files(folder, item)["cam"])
+        axis = self.slice_axis
+        if axis is None:
+            axis = stacking_axis(np.asarray(cam.affine), tuple(cam.shape[1:]))
+        mask = read_volume(item["label"])
+        return cam.as_tensor()[0].movedim(axis, -1), _mask(mask).movedim(axis, -1)
+
+
+def _mask(volume: Any) -> torch.Tensor:
+    return torch.as_tensor(volume.as_tensor()[0] > 0.5)
+
+
+def _positive_slices(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps and masks ``(B, 1, H, W)`` of all positive slices; zeros pad the smaller ones, which changes no Dice."""
+    chosen = [(cam[..., k], mask[..., k]) for cam, mask in pairs for k in range(mask.shape[-1]) if mask[..., k].any()]
+    height, width = (max(cam.shape[axis] for cam, _ in chosen) for axis in (0, 1))
+    padding = [(0, width - cam.shape[1], 0, height - cam.shape[0]) for cam, _ in chosen]
+    maps, masks = (
+        torch.stack([functional.pad(pair[which], pad) for pair, pad in zip(chosen, padding, strict=True)])[:, None]
+        for which in (0, 1)
+    )
+    return maps, masks

@@ -1,0 +1,195 @@
+"""Training of one network: MONAI's trainer with checkpoints that survive a kill, validation, curves and progress."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Events
+from ignite.handlers import ProgressBar
+from ignite.metrics import Average
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import TensorBoardStatsHandler
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler
+
+from camtools.data.files import atomic_save, write_json
+from camtools.data.slices import SliceDataset
+
+__all__ = ["NetworkTrainer", "slice_loader"]
+
+logger = logging.getLogger("camtools")
+
+
+def slice_loader(
+    dataset: SliceDataset, batch_size: int, shuffle: bool = True, num_workers: int = 0
+) -> DataLoader[dict[str, Any]]:
+    """Data loader over slices; with several processes each gets its share of them."""
+    sampler: DistributedSampler[Any] | None
+    sampler = DistributedSampler(dataset, shuffle=shuffle) if idist.get_world_size() > 1 else None
+    return DataLoader(
+        dataset, batch_size=batch_size, shuffle=shuffle and sampler is None, sampler=sampler, num_workers=num_workers
+    )
+
+
+class NetworkTrainer(SupervisedTrainer):
+    """``monai.engines.SupervisedTrainer`` that can be killed at any time.
+
+    After every epoch ``save_dir/checkpoint.pt`` holds the state of network, optimizer and schedule; :meth:`run` goes on
+    from it. Random draws are fixed by the seed and the number of the epoch, so that a training that was killed and
+    resumed ends with the weights of one that was not. ``save_dir/model.pt`` holds the weights of the best epoch by
+    ``evaluator``'s key metric (the last epoch without one), ``history.json`` the curves, ``tensorboard/`` the same as
+    scalars.
+
+    Args:
+        name: shown beside the progress bar.
+        device: where to train.
+        network: network to train; wrapped for several processes when there are several.
+        save_dir: folder of the files named above.
+        lr_scheduler: stepped after every epoch.
+        evaluator: run every ``val_interval`` epochs and after the last; its key metric must be better when higher.
+        val_interval: epochs between validations.
+        export_path: further place for a copy of the final weights, such as the bundle's ``models/model.pt``.
+        seed: seed of the random draws.
+        **supervised: further arguments of MONAI's trainer: ``max_epochs``, ``train_data_loader`` (batches of ``image``
+            and ``label``), ``optimizer``, ``loss_function``, and where wanted ``inferer``, ``amp``, ``train_handlers``.
+
+    Raises:
+        RuntimeError: the loss is no longer finite.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: torch.device | str,
+        network: torch.nn.Module,
+        save_dir: str | Path,
+        lr_scheduler: Any = None,
+        evaluator: SupervisedEvaluator | None = None,
+        val_interval: int = 1,
+        export_path: str | Path | None = None,
+        seed: int = 0,
+        **supervised: Any,
+    ) -> None:
+        self.name = name
+        self.save_dir = Path(save_dir)
+        self.export_path = export_path
+        self.bare_network = network.to(device)
+        self.lr_scheduler = lr_scheduler
+        self.evaluator = evaluator
+        self.val_interval = val_interval
+        self.seed = seed
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {"metric": -math.inf, "weights": None}
+        parallel = idist.get_world_size() > 1
+        super().__init__(
+            device=device,
+            network=DistributedDataParallel(network) if parallel else network,
+            decollate=False,
+            **supervised,
+        )
+        Average(output_transform=lambda output: output["loss"].detach().float()).attach(self, "loss")
+        self.add_event_handler(Events.STARTED, NetworkTrainer._resume)
+        self.add_event_handler(Events.EPOCH_STARTED, NetworkTrainer._fix_random_draws)
+        self.add_event_handler(Events.EPOCH_COMPLETED, NetworkTrainer._finish_epoch)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the state after the last finished epoch is kept."""
+        return self.save_dir / "checkpoint.pt"
+
+    @property
+    def model_path(self) -> Path:
+        """Where the final weights go."""
+        return self.save_dir / "model.pt"
+
+    def run(self) -> None:
+        """Train to the last epoch, from the checkpoint if there is one, and write the final weights."""
+        self._show_progress()
+        super().run()
+        if idist.get_rank() == 0:
+            weights = self.best["weights"] or self.bare_network.state_dict()
+            atomic_save(weights, self.model_path)
+            if self.export_path is not None:
+                atomic_save(weights, self.export_path)
+        idist.barrier()
+
+    def _show_progress(self) -> None:
+        if idist.get_rank() != 0:
+            return
+        bar = ProgressBar(desc=self.name, persist=False, disable=None)
+        bar.attach(self, output_transform=lambda output: {"loss": float(output["loss"].detach())})
+        TensorBoardStatsHandler(
+            log_dir=str(self.save_dir / "tensorboard"),
+            iteration_log=False,
+            epoch_event_writer=lambda engine, writer: [
+                writer.add_scalar(key, value, engine.state.epoch)
+                for key, value in self.history[-1].items()
+                if key != "epoch"
+            ],
+        ).attach(self)
+
+    def _resume(self) -> None:
+        if not self.checkpoint_path.is_file():
+            return
+        state = torch.load(self.checkpoint_path, map_location=self.state.device, weights_only=True)
+        self.bare_network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.lr_scheduler is not None:
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        if self.scaler is not None and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.history, self.best = state["history"], state["best"]
+        self.state.epoch = state["epoch"]
+        self.state.iteration = state["epoch"] * self.state.epoch_length
+        logger.info("%s: resumed after epoch %d of %d", self.name, self.state.epoch, self.state.max_epochs)
+
+    def _fix_random_draws(self) -> None:
+        torch.manual_seed(self.seed + 1000 * self.state.epoch + idist.get_rank())
+        dataset = self.data_loader.dataset
+        if isinstance(dataset, SliceDataset):
+            dataset.set_epoch(self.state.epoch)
+
+    def _finish_epoch(self) -> None:
+        row = {"epoch": self.state.epoch, "loss": float(self.state.metrics["loss"])}
+        if not math.isfinite(row["loss"]):
+            raise RuntimeError(
+                f"{self.name}: the loss of epoch {self.state.epoch} is {row['loss']}. Lower the learning rate; "
+                f"the last good state is {self.checkpoint_path}."
+            )
+        last = self.state.epoch == self.state.max_epochs
+        if self.evaluator is not None and (last or self.state.epoch % self.val_interval == 0):
+            row |= self._validate(self.evaluator)
+        if self.lr_scheduler is not None:
+            self.lr_scheduler.step()
+        self.history.append(row)
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in row.items() if key != "epoch")
+        logger.info("%s: epoch %d of %d, %s", self.name, self.state.epoch, self.state.max_epochs, shown)
+        if idist.get_rank() == 0:
+            self._save()
+
+    def _validate(self, evaluator: SupervisedEvaluator) -> dict[str, float]:
+        evaluator.run(self.state.epoch)
+        metrics = {key: float(value) for key, value in evaluator.state.metrics.items()}
+        key_metric = metrics[evaluator.state.key_metric_name]
+        if key_metric > self.best["metric"]:
+            weights = {key: value.detach().clone() for key, value in self.bare_network.state_dict().items()}
+            self.best = {"metric": key_metric, "weights": weights}
+        return metrics
+
+    def _save(self) -> None:
+        state = {
+            "network": self.bare_network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": self.lr_scheduler.state_dict() if self.lr_scheduler is not None else None,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
+            "epoch": self.state.epoch,
+            "history": self.history,
+            "best": self.best,
+        }
+        atomic_save(state, self.checkpoint_path)
+        write_json(self.history, self.save_dir / "history.json")

@@ -1,0 +1,118 @@
+"""Volumes one by one through a chain of transforms, with the results written in the geometry of the input."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from camtools.data.datalist import case_name
+from camtools.data.errors import reason
+from camtools.data.files import file_hash, input_hash_of, save_like
+
+__all__ = ["VolumePipeline", "VolumesFailedError"]
+
+logger = logging.getLogger("camtools")
+
+
+class VolumesFailedError(RuntimeError):
+    """Some volumes could not be processed; the others were."""
+
+    def __init__(self, name: str, failed: Sequence[tuple[str, str]], total: int) -> None:
+        lines = "\n".join(f"  {image}: {reason}" for image, reason in failed)
+        super().__init__(
+            f"{name}: {len(failed)} of {total} volumes failed, the other {total - len(failed)} are done:\n{lines}"
+        )
+        self.failed = list(failed)
+
+
+class VolumePipeline:
+    """Run every volume through ``steps`` and write what they produce; one volume is in memory at a time.
+
+    A volume whose outputs exist and were made from the very same input file is skipped, so a killed run goes on where
+    it was. A volume that fails does not stop the others: all failures are reported at the end. With several processes
+    each takes its share of the volumes.
+
+    Args:
+        name: shown beside the progress bar and in errors.
+        data: volume items; each is given to ``steps`` as a dictionary.
+        steps: transforms applied in order; they end with ``Invertd``, so that outputs lie on the input's voxels.
+        outputs: key of a ``(1, X, Y, Z)`` result -> suffix of its file, such as ``{"pred": ".nii.gz"}``.
+        output_dir: folder of the files ``<case><suffix>``.
+        dtype: type of the voxels written, such as ``"uint8"`` for masks.
+        weights: pairs of a network and the file its weights are loaded from before the first volume.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: Sequence[dict[str, Any]],
+        steps: Sequence[Callable[[Any], Any]],
+        outputs: Mapping[str, str],
+        output_dir: str | Path,
+        dtype: str = "float32",
+        weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
+    ) -> None:
+        self.name = name
+        self.data = list(data)
+        self.steps = steps
+        self.outputs = dict(outputs)
+        self.output_dir = Path(output_dir)
+        self.dtype = np.dtype(dtype)
+        self.weights = list(weights)
+
+    def run(self) -> None:
+        """Process all volumes.
+
+        Raises:
+            VolumesFailedError: one or more volumes failed.
+            FileNotFoundError: a file of weights is missing.
+        """
+        self._load_weights()
+        rank = idist.get_rank()
+        failed: list[tuple[str, str]] = []
+        share = self.data[rank :: idist.get_world_size()]
+        for item in tqdm(share, desc=self.name, unit="volume", disable=None if rank == 0 else True):
+            try:
+                self._process(item)
+            except Exception as error:
+                logger.exception("%s: %s failed", self.name, item["image"], exc_info=logger.isEnabledFor(logging.DEBUG))
+                failed.append((str(item["image"]), reason(error)))
+        if failed:
+            raise VolumesFailedError(self.name, failed, len(share))
+
+    def output_path(self, item: dict[str, Any], key: str) -> Path:
+        """File of one output of one volume."""
+        return self.output_dir / (case_name(item) + self.outputs[key])
+
+    def _load_weights(self) -> None:
+        for network, path in self.weights:
+            if not Path(path).is_file():
+                raise FileNotFoundError(
+                    f"{self.name}: expected trained weights at {path}, found no such file. Train first "
+                    "(python -m monai.bundle run --config_file configs/train.yaml) or name another file."
+                )
+            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            network.eval()
+
+    def _process(self, item: dict[str, Any]) -> None:
+        paths = {key: self.output_path(item, key) for key in self.outputs}
+        if all(path.is_file() for path in paths.values()):
+            expected = file_hash(item["image"])[:32]
+            if all(input_hash_of(path) == expected for path in paths.values()):
+                return
+        data: Any = dict(item)
+        for step in self.steps:
+            data = step(data)
+        for key, path in paths.items():
+            volume = data[key]
+            values = volume.as_tensor()[0].cpu().numpy()
+            if self.dtype.kind in "iu":
+                values = values.round()
+            save_like(values.astype(self.dtype), np.asarray(volume.affine), item["image"], path)

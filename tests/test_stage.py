@@ -1,0 +1,138 @@
+"""Stages: skipped, resumed, moved aside, recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+from camtools.engine.manifest import Manifest, digest
+
+CALLS: list[str] = []
+
+
+class Writer:
+    """Writes its text into its folder; fails on demand."""
+
+    def __init__(self, folder: str, text: str, fail: bool = False) -> None:
+        self.folder, self.text, self.fail = Path(folder), text, fail
+        CALLS.append("built")
+
+    def run(self) -> None:
+        CALLS.append("run")
+        if self.fail:
+            raise KeyboardInterrupt
+        (self.folder / "out.txt").write_text(self.text)
+
+
+def run(output: Path, text: str = "a", stage: str = "first", **kwargs: Any) -> list[str]:
+    config = {
+        "output_dir": str(output),
+        "seed": 0,
+        "method": "m",
+        "text": text,
+        "writer": {"_target_": "tests.test_stage.Writer", "folder": str(output / stage), "text": "@text"},
+        "stage": {
+            "_target_": "camtools.engine.run_stage",
+            "name": stage,
+            "build": "writer",
+            "output_dir": "@output_dir",
+            "folder": str(output / stage),
+        }
+        | {key: value for key, value in kwargs.items() if key != "fail"},
+    }
+    if kwargs.get("fail"):
+        config["writer"]["fail"] = "$True"  # type: ignore[index]
+    CALLS.clear()
+    try:
+        ConfigParser(config).get_parsed_content("stage")
+    except RuntimeError as error:  # MONAI wraps what a component raises
+        raise error.__cause__ or error from None
+    return list(CALLS)
+
+
+def record(output: Path, stage: str = "first") -> dict[str, Any]:
+    return dict(json.loads((output / "manifest.json").read_text())["stages"][stage])
+
+
+def test_finished_stage_is_skipped_and_not_even_built(tmp_path: Path) -> None:
+    assert run(tmp_path) == ["built", "run"]
+    assert record(tmp_path)["status"] == "done"
+    assert record(tmp_path)["outputs"] == {"out.txt": 1}
+    assert run(tmp_path) == []
+
+
+def test_changed_configuration_moves_the_old_files_aside(tmp_path: Path) -> None:
+    run(tmp_path, "a")
+    assert run(tmp_path, "b") == ["built", "run"]
+    assert run(tmp_path, "c") == ["built", "run"]
+    assert (tmp_path / "first/out.txt").read_text() == "c"
+    assert (tmp_path / "first.old-1/out.txt").read_text() == "a"
+    assert (tmp_path / "first.old-2/out.txt").read_text() == "b"
+
+
+def test_missing_or_changed_output_runs_again(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "first/out.txt").unlink()
+    assert run(tmp_path) == ["built", "run"]
+    assert not (tmp_path / "first.old-1").exists()
+
+
+def test_killed_stage_goes_on_in_its_folder(tmp_path: Path) -> None:
+    config_fails: dict[str, Any] = {"fail": True}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, **config_fails)
+    assert record(tmp_path)["status"] == "running"
+    (tmp_path / "first/part.txt").write_text("half")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, **config_fails)
+    assert (tmp_path / "first/part.txt").is_file()
+
+
+def test_changed_input_moves_aside_but_changed_item_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "input.txt"
+    for key, aside in (("inputs", True), ("items", False)):
+        output = tmp_path / key
+        file.write_text("one")
+        run(output, **{key: [str(file)]})
+        assert run(output, **{key: [str(file)]}) == []
+        file.write_text("two and more")
+        assert run(output, **{key: [str(file)]}) == ["built", "run"]
+        assert (output / "first.old-1").exists() is aside
+
+
+def test_stage_waits_for_the_one_before_and_changes_with_it(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="'second' needs the stage 'first', which is not finished"):
+        run(tmp_path, stage="second", after=["first"])
+    run(tmp_path, "a")
+    run(tmp_path, "x", stage="second", after=["first"])
+    assert run(tmp_path, "x", stage="second", after=["first"]) == []
+    run(tmp_path, "b")
+    assert run(tmp_path, "x", stage="second", after=["first"]) == ["built", "run"]
+
+
+def test_manifest_says_what_ran(tmp_path: Path) -> None:
+    run(tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["method"] == "m"
+    assert content["seed"] == 0
+    assert content["config"]["text"] == "a"
+    assert set(content["versions"]) >= {"torch", "monai"}
+
+
+def test_file_hashes_follow_content(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"one")
+    manifest = Manifest(tmp_path)
+    item = {"image": str(file), "case": "a"}
+    first = manifest.hash_inputs([item])
+    assert manifest.hash_inputs([item]) == first
+    assert manifest.hash_inputs([item | {"slice_labels": [1]}]) != first
+    file.write_bytes(b"longer")
+    assert manifest.hash_inputs([item]) != first
+    with pytest.raises(FileNotFoundError, match=r"Expected the file .*gone, found none"):
+        manifest.hash_inputs([tmp_path / "gone"])
+    assert digest([1]) != digest([2])

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from camtools.data import list_volumes
+from camtools.engine import SavePanel, VolumePipeline, VolumesFailedError
+from camtools.transforms import LoadVolumed
+from tests.conftest import write_volume
+
+
+def double(data: dict[str, Any]) -> dict[str, Any]:
+    return data | {"pred": data["image"] * 2.2}
+
+
+def make_pipeline(folder: Path, *steps: Callable[[Any], Any], **kwargs: Any) -> VolumePipeline:
+    chain = [LoadVolumed("image"), *(steps or (double,))]
+    return VolumePipeline("test", list_volumes(folder / "in"), chain, {"pred": ".nii.gz"}, folder / "out", **kwargs)
+
+
+def values(path: Path) -> list[float]:
+    return sorted({float(value) for value in np.asarray(nib.load(path).dataobj).ravel()})
+
+
+def test_results_are_written_in_the_type_asked_for(tmp_path: Path) -> None:
+    write_volume(tmp_path / "in/sub/a.nii.gz", np.full((3, 4, 2), 7, np.int16))
+    make_pipeline(tmp_path).run()
+    assert values(tmp_path / "out/sub/a.nii.gz") == pytest.approx([15.4])
+    make_pipeline(tmp_path, dtype="uint8").run()
+    assert values(tmp_path / "out/sub/a.nii.gz") == pytest.approx([15.4])  # same input: kept
+    write_volume(tmp_path / "in/sub/a.nii.gz", np.full((3, 4, 2), 8, np.int16))
+    make_pipeline(tmp_path, dtype="uint8").run()
+    assert values(tmp_path / "out/sub/a.nii.gz") == [18]  # 17.6, rounded
+
+
+def test_failures_are_collected_and_only_those_are_tried_again(tmp_path: Path) -> None:
+    for name in "abc":
+        write_volume(tmp_path / f"in/{name}.nii.gz", np.full((3, 4, 2), ord(name), np.int16))
+    seen: list[str] = []
+
+    def fail_on_b(data: dict[str, Any]) -> dict[str, Any]:
+        seen.append(data["case"])
+        if data["case"] == "b":
+            raise KeyError("no luck")
+        return double(data)
+
+    for expected in (["a", "b", "c"], ["b"]):
+        seen.clear()
+        with pytest.raises(VolumesFailedError, match=r"test: 1 of 3 volumes failed, the other 2 are done:\n.*no luck"):
+            make_pipeline(tmp_path, fail_on_b).run()
+        assert seen == expected
+    make_pipeline(tmp_path).run()
+    assert (tmp_path / "out/b.nii.gz").is_file()
+
+
+def test_weights_are_loaded_before_the_first_volume(tmp_path: Path) -> None:
+    write_volume(tmp_path / "in/a.nii.gz", np.ones((3, 4, 2), np.int16))
+    network = torch.nn.Linear(1, 1, bias=False).train()
+    torch.save({"weight": torch.tensor([[5.0]])}, tmp_path / "model.pt")
+
+    def apply(data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"pred": data["image"] * float(network.weight.detach())}
+
+    make_pipeline(tmp_path, apply, weights=[(network, tmp_path / "model.pt")]).run()
+    assert values(tmp_path / "out/a.nii.gz") == [5]
+    assert not network.training
+    with pytest.raises(FileNotFoundError, match=r"test: expected trained weights at .*gone.pt, found no such file"):
+        make_pipeline(tmp_path, apply, weights=[(network, tmp_path / "gone.pt")]).run()
+
+
+def test_panel_keeps_the_middle_positive_slice(tmp_path: Path) -> None:
+    from monai.data import MetaTensor
+
+    def volume(channels: int) -> MetaTensor:
+        return MetaTensor(
+            torch.rand(channels, 5, 6, 4, generator=torch.Generator().manual_seed(0)), affine=torch.eye(4)
+        )
+
+    data: dict[str, Any] = {
+        "case": "a",
+        "slice_labels": [0, 1, 1, 1],
+        "image": volume(2),
+        "maps": volume(3),
+        "cam": volume(1),
+        "spl": volume(1),
+    }
+    data |= {"foreground_seeds": volume(1) > 0.9, "background_seeds": volume(1) > 0.8}
+    recorder = SavePanel(tmp_path, cases=["a"], layers=["x", "y", "z"], slice_axis=1)
+    assert recorder(data) is data
+    recorder(data | {"case": "b"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    panel = np.load(tmp_path / "a.npz", allow_pickle=False)
+    assert (int(panel["slice_index"]), int(panel["slice_axis"]), str(panel["case"])) == (2, 1, "a")
+    np.testing.assert_allclose(panel["image"], data["image"][..., 2].mean(dim=0))
+    np.testing.assert_allclose(panel["maps"], data["maps"][..., 2])
+    assert panel["layers"].tolist() == ["x", "y", "z"]
+    assert panel["foreground_seeds"].dtype == bool
