@@ -1,0 +1,5 @@
+"""The report of a run: one HTML page that holds everything, and a contact sheet beside it."""
+
+from camtools.report.report import Report, write_report
+
+__all__ = ["Report", "write_report"]

@@ -1,0 +1,119 @@
+"""The pictures of the contact sheet: one square cell per step of the method, drawn from a panel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import binary_erosion
+
+from camtools.report.panels import Panel, to_display
+
+__all__ = ["BACKGROUND_COLOUR", "CELL", "FOREGROUND_COLOUR", "colour_scale", "draw_cells"]
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+Size = tuple[int, int]
+
+CELL = 256
+COLOUR_MAP = "inferno"
+MAP_SHARE = 0.6
+FOREGROUND_COLOUR = (64, 224, 96)
+BACKGROUND_COLOUR = (255, 64, 64)
+SEED_RADIUS = 7
+
+
+def draw_cells(
+    panel: Panel, prediction: Mask | None = None, truth: Mask | None = None, photograph: bool = False
+) -> dict[str, Image.Image]:
+    """Draw every step of one case.
+
+    Args:
+        panel: the slice; its intensities are shown from their 0.5th to their 99.5th percentile.
+        prediction: ``(X, Y)`` mask on the panel's pixels, outlined in red.
+        truth: ``(X, Y)`` mask, outlined in green, with the wider line, so that both show where they agree.
+        photograph: see :func:`camtools.report.panels.to_display`.
+
+    Returns:
+        Column heading -> ``CELL`` x ``CELL`` RGB image, in the order of the method's steps; steps that the method
+        does not have are left out.
+    """
+    view = {name: to_display(array, photograph) for name, array in panel.arrays.items() if name != "maps"}
+    grey = _grey(to_display(panel.image, photograph))
+    cells = {"Image": grey}
+    for layer, values in zip(panel.layers, panel.arrays.get("maps", ()), strict=False):
+        cells[f"Map {layer}"] = _overlay(grey, to_display(values, photograph))
+    if "cam" in view:
+        cells["Fused map"] = _overlay(grey, view["cam"])
+    if "foreground_seeds" in view and "background_seeds" in view:
+        cells["Seeds"] = _mark_seeds(grey, view["foreground_seeds"], view["background_seeds"])
+    if "spl" in view:
+        cells["Pseudo-label"] = _overlay(grey, view["spl"])
+    if prediction is not None or truth is not None:
+        picture = grey
+        for mask, colour, width in ((truth, FOREGROUND_COLOUR, 6), (prediction, BACKGROUND_COLOUR, 3)):
+            if mask is not None:
+                picture = _outline(picture, to_display(mask, photograph), colour, width)
+        cells["Prediction"] = picture
+    return {heading: _frame(picture) for heading, picture in cells.items()}
+
+
+def colour_scale(steps: int) -> NDArray[np.uint8]:
+    """``(steps, 3)`` RGB colours of map values from 0 to 1, as they lie over a black image at full strength."""
+    return _colours(np.linspace(0, 1, steps))
+
+
+def _colours(values: Array) -> NDArray[np.uint8]:
+    coloured: NDArray[np.uint8] = matplotlib.colormaps[COLOUR_MAP](np.clip(values, 0, 1), bytes=True)[..., :3]
+    return coloured
+
+
+def _grey(image: Array) -> Image.Image:
+    low, high = np.percentile(image, (0.5, 99.5))
+    if high <= low:
+        low, high = float(image.min()), float(image.max())
+    scaled = np.clip((image - low) / max(high - low, 1e-8), 0, 1)
+    factor = CELL / max(image.shape)
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    return _resize(scaled, size, Image.Resampling.BICUBIC, 255).convert("L").convert("RGB")
+
+
+def _resize(values: Array, size: Size, resample: Image.Resampling, scale: float = 1) -> Image.Image:
+    return Image.fromarray(values.astype(np.float32) * scale).resize(size, resample)
+
+
+def _overlay(grey: Image.Image, values: Array) -> Image.Image:
+    resized = np.asarray(_resize(values, grey.size, Image.Resampling.BILINEAR))
+    return Image.blend(grey, Image.fromarray(_colours(resized)), MAP_SHARE)
+
+
+def _mark_seeds(grey: Image.Image, foreground: Mask, background: Mask) -> Image.Image:
+    """Discs for the foreground and squares for the background, so that the shape tells them apart as well."""
+    picture = grey.copy()
+    draw = ImageDraw.Draw(picture)
+    scale = grey.width / foreground.shape[1]
+    for mask, colour, shape in (
+        (background, BACKGROUND_COLOUR, draw.rectangle),
+        (foreground, FOREGROUND_COLOUR, draw.ellipse),
+    ):
+        for row, column in np.argwhere(mask):
+            x, y = (column + 0.5) * scale, (row + 0.5) * scale
+            box = (x - SEED_RADIUS, y - SEED_RADIUS, x + SEED_RADIUS, y + SEED_RADIUS)
+            shape(box, fill=colour, outline=(0, 0, 0), width=2)
+    return picture
+
+
+def _outline(picture: Image.Image, mask: Mask, colour: tuple[int, int, int], width: int) -> Image.Image:
+    smooth = np.asarray(_resize(mask, picture.size, Image.Resampling.BILINEAR)) > 0.5
+    pixels = np.array(picture)
+    pixels[smooth & ~binary_erosion(smooth, iterations=width, border_value=1)] = colour
+    return Image.fromarray(pixels)
+
+
+def _frame(picture: Image.Image) -> Image.Image:
+    framed = Image.new("RGB", (CELL, CELL))
+    framed.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
+    return framed

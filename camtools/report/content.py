@@ -1,0 +1,124 @@
+"""What a run left in its folder, part by part; a part that is missing or unreadable says so instead of failing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from camtools.engine.metrics_csv import MetricsRow, read_metrics
+from camtools.report.panels import Panel, load_panel
+
+__all__ = ["SPLITS", "Part", "RunContent", "read_run"]
+
+SPLITS = ("training", "validation", "test")
+NETWORKS = {"classifier": "classify", "segmenter": "segment"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """One part of a run: its content, or None and a note that says what is missing and which step writes it."""
+
+    content: T | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """Everything the report shows.
+
+    Attributes:
+        folder: the run's folder.
+        manifest: ``manifest.json``.
+        dataset: rows of ``dataset_check.json``.
+        metrics: rows of ``metrics.csv``.
+        histories: ``history.json`` by name of the network.
+        panels: the cases of the contact sheet; cases whose file cannot be read are named in the note.
+    """
+
+    folder: Path
+    manifest: Part[dict[str, Any]]
+    dataset: Part[list[dict[str, Any]]]
+    metrics: Part[list[MetricsRow]]
+    histories: Mapping[str, Part[list[dict[str, float]]]]
+    panels: Part[list[Panel]]
+
+    def dataset_row(self, case: str) -> dict[str, Any]:
+        """What the dataset check found about one case; empty where it is not listed."""
+        return next((row for row in self.dataset.content or [] if row.get("case") == case), {})
+
+
+def read_run(folder: str | Path) -> RunContent:
+    """Read what is there; see :class:`RunContent`.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+
+    Example:
+        >>> import tempfile
+        >>> read_run(tempfile.mkdtemp()).metrics.note
+        'metrics.csv is missing: the step evaluate writes it.'
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"Expected the folder of a run, found none at {root}. Give the run's output_dir.")
+    manifest: Part[dict[str, Any]] = _read(root / "manifest.json", "check", lambda path: _json(path, dict))
+    stages = (manifest.content or {}).get("stages", {})
+    return RunContent(
+        folder=root,
+        manifest=manifest,
+        dataset=_read(root / "dataset_check.json", "check", _rows),
+        metrics=_read(root / "metrics.csv", "evaluate", read_metrics),
+        histories={name: _history(root, name, step, stages) for name, step in NETWORKS.items()},
+        panels=_panels(root / "panels"),
+    )
+
+
+def _read(path: Path, step: str, reader: Callable[[Path], T]) -> Part[T]:
+    if not path.is_file():
+        return Part(None, f"{path.name} is missing: the step {step} writes it.")
+    try:
+        return Part(reader(path))
+    except (OSError, ValueError) as error:
+        return Part(None, f"{path.name} cannot be read ({error}). Run the step {step} again.")
+
+
+def _history(root: Path, name: str, step: str, stages: Mapping[str, Any]) -> Part[list[dict[str, float]]]:
+    """The network's curves; runs that share a classifier have its folder in their manifest only."""
+    folders = [root / name, Path(stages.get(step, {}).get("folder", root / name))]
+    paths = [folder / "history.json" for folder in folders]
+    return _read(next((path for path in paths if path.is_file()), paths[0]), step, _rows)
+
+
+def _json(path: Path, kind: type) -> Any:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, kind):
+        raise ValueError(f"expected a JSON {kind.__name__}, found a {type(content).__name__}")
+    return content
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = _json(path, list)
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("expected a list of JSON objects, found other entries")
+    return rows
+
+
+def _panels(folder: Path) -> Part[list[Panel]]:
+    panels, unreadable = [], []
+    for path in sorted(folder.rglob("*.npz")):
+        if path.name.startswith(".part-"):
+            continue
+        try:
+            panels.append(load_panel(path))
+        # np.load raises its own kinds of error (zipfile, pickle, end of file) for a damaged archive
+        except Exception as error:
+            unreadable.append(f"{path.name} ({error})")
+    if unreadable:
+        note = f"Panels that cannot be read: {', '.join(unreadable)}. Run the step pseudo_label again."
+        return Part(panels or None, note)
+    return Part(panels) if panels else Part(None, "panels/ holds no panel: the step pseudo_label writes them.")

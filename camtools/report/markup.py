@@ -1,0 +1,81 @@
+"""Pieces of HTML: escaped text, tables with captions and scopes, and pictures inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from PIL import Image
+
+__all__ = ["UNKNOWN", "data_uri", "name", "note", "scrolling", "section", "table", "text"]
+
+UNKNOWN = "-"
+
+
+def text(value: Any) -> str:
+    """``value`` as text that HTML shows as it is."""
+    return escape(str(value))
+
+
+def name(value: Any) -> str:
+    """``value`` as text that a narrow column may break after an underscore.
+
+    Example:
+        >>> name("case_1")
+        'case_<wbr>1'
+    """
+    return text(value).replace("_", "_<wbr>")
+
+
+def note(message: str) -> str:
+    """A paragraph that says what is missing."""
+    return f'<p class="note">{text(message)}</p>'
+
+
+def section(identifier: str, heading: str, body: str) -> str:
+    """A section of the page, with a heading that the navigation can point to."""
+    return f'<section id="{identifier}"><h2>{text(heading)}</h2>{body}</section>'
+
+
+def scrolling(label: str, body: str) -> str:
+    """A region that scrolls by itself where it is too large; the keyboard reaches it, too."""
+    return f'<div class="scroll" role="region" aria-label="{text(label)}" tabindex="0">{body}</div>'
+
+
+def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], numbers: int = 0) -> str:
+    """A table whose first column names its rows.
+
+    Args:
+        caption: what the table holds.
+        headings: one per column.
+        rows: cells as plain values; they are escaped.
+        numbers: how many of the last columns are numbers, which are set flush right.
+
+    Returns:
+        The table in a region that scrolls sideways on a narrow screen.
+
+    Example:
+        >>> '<th scope="row">a&amp;b</th>' in table("Cases", ["Case", "Dice"], [["a&b", 0.5]])
+        True
+    """
+    first = len(headings) - numbers
+    kinds = ["" if column < first else ' class="number"' for column in range(len(headings))]
+    head = "".join(f'<th scope="col"{kind}>{text(heading)}</th>' for heading, kind in zip(headings, kinds, strict=True))
+    body = "".join(
+        f'<tr><th scope="row">{name(row[0])}</th>'
+        + "".join(f"<td{kind}>{text(cell)}</td>" for cell, kind in zip(row[1:], kinds[1:], strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    content = f"<caption>{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return scrolling(caption, f"<table>{content}</table>")
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A picture as JPEG inside the page (full colour resolution, so that thin outlines stay sharp)."""
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=88, subsampling=0, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

@@ -1,0 +1,177 @@
+"""The sections of the report, each from one part of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import yaml
+
+from camtools.engine.metrics_csv import MetricsRow
+from camtools.report.cells import BACKGROUND_COLOUR, FOREGROUND_COLOUR
+from camtools.report.content import SPLITS, RunContent
+from camtools.report.curves import Point, draw_curve, series
+from camtools.report.markup import UNKNOWN, note, scrolling, section, table, text
+from camtools.report.scores import SCORES, summarise
+from camtools.report.sheet import SheetRow
+from camtools.report.sheet_section import sheet_section
+
+__all__ = ["build_page"]
+
+Card = tuple[str, str, str, str]
+
+OUTPUT_NAMES = {"prediction": "Prediction", "pseudo_mask": "Pseudo-mask"}
+
+
+def build_page(run: RunContent, sheet: Sequence[SheetRow]) -> str:
+    """The whole page: one HTML document that fetches nothing.
+
+    Args:
+        run: what the run left.
+        sheet: rows of the contact sheet.
+    """
+    manifest = run.manifest.content or {}
+    method = manifest.get("method") or "Report"
+    sections = {
+        "summary": ("Summary", _summary(run)),
+        "scores": ("Scores", _scores(run)),
+        "curves": ("Training curves", _curves(run)),
+        "sheet": ("Contact sheet", sheet_section(run, sheet)),
+        "stages": ("Steps of the run", _stages(run)),
+        "versions": ("Versions and configuration", _versions(run)),
+    }
+    template = files("camtools.report").joinpath("template.html").read_text(encoding="utf-8")
+    return Template(template).substitute(
+        title=text(f"{method}: {run.folder.resolve().name}"),
+        method=text(method),
+        foreground="rgb({} {} {})".format(*FOREGROUND_COLOUR),
+        background="rgb({} {} {})".format(*BACKGROUND_COLOUR),
+        folder=text(run.folder.resolve().name),
+        navigation="".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, (title, _) in sections.items()),
+        sections="\n".join(section(name, title, body) for name, (title, body) in sections.items()),
+    )
+
+
+def _summary(run: RunContent) -> str:
+    cards = _volume_cards(run.dataset.content or []) + _score_cards(run.metrics.content or [])
+    body = "".join(
+        f"<div><dt>{text(name)}</dt><dd><b>{text(value)}</b> {text(spread)}<span>{text(detail)}</span></dd></div>"
+        for name, value, spread, detail in cards
+    )
+    notes = [note(part.note) for part in (run.dataset, run.metrics) if part.note]
+    return (f'<dl class="cards">{body}</dl>' if cards else "") + "".join(notes)
+
+
+def _volume_cards(rows: Sequence[dict[str, Any]]) -> list[Card]:
+    cards = []
+    for split in [*SPLITS, *sorted({str(row.get("split")) for row in rows} - set(SPLITS))]:
+        listed = [row for row in rows if row.get("split") == split]
+        positive, slices = (sum(row.get(key, 0) for row in listed) for key in ("positive_slices", "slices"))
+        if listed:
+            tagged = f"{positive} of {slices} slices positive" if slices else "no slice tags"
+            cards.append((f"Volumes, {split}", str(len(listed)), "", tagged))
+    return cards
+
+
+def _score_cards(rows: Sequence[MetricsRow]) -> list[Card]:
+    cards = []
+    for summary in summarise(rows):
+        distance = "hd95_mm" if "hd95_mm" in summary.cells else "hd95_px"
+        shown, unit = (("dice", distance), "volumes") if summary.output == "prediction" else (("dice",), "slices")
+        for score in (score for score in SCORES if score.name in shown):
+            name = f"{OUTPUT_NAMES[summary.output]} {score.heading}, {summary.split}"
+            mean, deviation = summary.cells[score.name].split(" ± ")
+            cards.append((name, mean, f"±\u00a0{deviation}", f"{unit}: {summary.count}"))
+    return cards
+
+
+def _scores(run: RunContent) -> str:
+    if not run.metrics.content:
+        return note(run.metrics.note or "metrics.csv holds no scores: no item has a mask to compare with.")
+    rows = run.metrics.content
+    means = [
+        [
+            summary.split,
+            OUTPUT_NAMES[summary.output],
+            summary.count,
+            *(summary.cells.get(s.name, UNKNOWN) for s in SCORES),
+        ]
+        for summary in summarise(rows)
+    ]
+    predictions = sorted(
+        (row for row in rows if row.output == "prediction"), key=lambda row: (row.scores.dice, -row.scores.hd95_px)
+    )
+    cases = [[row.case, row.split, *(s.text(getattr(row.scores, s.name)) for s in SCORES)] for row in predictions]
+    headings = [score.heading for score in SCORES]
+    caption = "Mean ± standard deviation: predictions per volume in 3D, pseudo-masks per positive slice in 2D"
+    means_table = table(caption, ["Split", "Output", "Number", *headings], means, numbers=5)
+    if not cases:
+        return means_table
+    return means_table + table("Predictions, worst first", ["Case", "Split", *headings], cases, numbers=4)
+
+
+def _curves(run: RunContent) -> str:
+    figures, notes = [], []
+    for network, history in run.histories.items():
+        curves = series(history.content or [])
+        figures += [_figure(f"{network} {name}", points) for name, points in curves.items()]
+        if not curves:
+            notes.append(note(f"{network.capitalize()}: {history.note or 'no epoch has ended yet.'}"))
+    return f'<div class="curves">{"".join(figures)}</div>{"".join(notes)}'
+
+
+def _figure(name: str, points: Sequence[Point]) -> str:
+    return f"<figure><figcaption>{text(name[:1].upper() + name[1:])}</figcaption>{draw_curve(name, points)}</figure>"
+
+
+def _stages(run: RunContent) -> str:
+    stages = (run.manifest.content or {}).get("stages", {})
+    if not stages:
+        return note(run.manifest.note or "manifest.json records no step yet.")
+    rows = []
+    for name, record in stages.items():
+        outputs = record.get("outputs")
+        status = record.get("status", "unknown")
+        rows.append(
+            [
+                name,
+                "unfinished" if status == "running" else status,
+                _duration(record.get("seconds")),
+                UNKNOWN if outputs is None else len(outputs),
+                UNKNOWN if outputs is None else f"{sum(outputs.values()) / 1e6:.1f}",
+            ]
+        )
+    headings = ["Step", "Status", "Time", "Files", "Size (MB)"]
+    return table("Steps in the order of their first start", headings, rows, numbers=3)
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds as ``h min s``.
+
+    Example:
+        >>> _duration(3725.4), _duration(8.25), _duration(None)
+        ('1 h 2 min', '8.2 s', '-')
+    """
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours = round(seconds) // 60, round(seconds) // 3600
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {round(seconds) % 60} s"
+
+
+def _versions(run: RunContent) -> str:
+    manifest: dict[str, Any] = run.manifest.content or {}
+    if not manifest:
+        return note(run.manifest.note)
+    rows = [[name, manifest[name]] for name in ("camtools", "python") if manifest.get(name)]
+    rows += [[name, number] for name, number in manifest.get("versions", {}).items()]
+    rows.append(["seed", "not set" if manifest.get("seed") is None else manifest["seed"]])
+    config = text(yaml.safe_dump(manifest.get("config", {}), sort_keys=False, allow_unicode=True, width=100))
+    details = scrolling("Configuration", f"<pre>{config}</pre>")
+    return (
+        table("What ran, and the seed of its random draws", ["Name", "Version"], rows)
+        + f"<details><summary>Resolved configuration</summary>{details}</details>"
+    )

@@ -1,0 +1,108 @@
+"""Panels: one slice per case with what the method made of it, and the masks that belong on the same slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camtools.transforms import LoadVolumed, SliceAxisLastd
+
+__all__ = ["Panel", "load_panel", "mask_on_panel", "to_display"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One slice ``(X, Y)`` in prepared geometry: slice axis removed, in-plane axes along R, A, S.
+
+    Attributes:
+        case: name of the volume.
+        slice_index: index along the slice axis of the file.
+        slice_axis: array axis of the slices in the file; None is the one with the largest spacing.
+        image: ``(X, Y)`` intensities.
+        layers: names of the layers of the maps.
+        arrays: what the method made, under the names :class:`camtools.engine.SavePanel` gives: ``maps (L, X, Y)``,
+            ``cam`` and ``spl`` in [0, 1], ``foreground_seeds`` and ``background_seeds``. A method without seeds or
+            pseudo-labels leaves them out.
+    """
+
+    case: str
+    slice_index: int
+    slice_axis: int | None
+    image: Array
+    layers: tuple[str, ...]
+    arrays: Mapping[str, Array]
+
+
+def load_panel(path: str | Path) -> Panel:
+    """Read one ``panels/<case>.npz``.
+
+    Raises:
+        ValueError: an array is missing or does not have the image's shape.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    try:
+        case, index, axis = str(arrays.pop("case")), int(arrays.pop("slice_index")), int(arrays.pop("slice_axis"))
+        image = arrays.pop("image")
+    except KeyError as error:
+        raise ValueError(f"{path}: expected the array {error}, found {sorted(arrays)}.") from error
+    layers = tuple(str(name) for name in arrays.pop("layers", np.array([])))
+    for name, array in arrays.items():
+        expected = (len(layers), *image.shape) if name == "maps" else image.shape
+        if array.shape != expected:
+            raise ValueError(f"{path}: expected '{name}' of shape {expected}, found {array.shape}.")
+    return Panel(case, index, None if axis < 0 else axis, image, layers, arrays)
+
+
+def mask_on_panel(path: str | Path, panel: Panel) -> NDArray[np.bool_]:
+    """The slice of a mask file that the panel shows, on the panel's pixels.
+
+    The panel may have been resampled in-plane; its first and last pixels then lie on those of the file, so the
+    nearest pixel in between is taken.
+
+    Args:
+        path: mask ``(X, Y, Z)`` with the geometry of the panel's input, in the input's voxel order.
+        panel: says which slice, along which axis of the file.
+
+    Returns:
+        ``(X, Y)`` as ``panel.image``, True on the object.
+
+    Raises:
+        ValueError: the mask has no such slice.
+        DataError: the file is missing or cannot be read.
+    """
+    prepared = SliceAxisLastd("mask", slice_axis=panel.slice_axis)(LoadVolumed("mask")({"mask": path}))["mask"]
+    slices = prepared.shape[-1]
+    if panel.slice_index >= slices:
+        raise ValueError(f"{path}: expected slice {panel.slice_index}, which the panel shows, found {slices} slices.")
+    mask = prepared.as_tensor()[0, :, :, panel.slice_index].numpy() > 0.5
+    nearest = [
+        np.linspace(0, size - 1, wanted).round().astype(int)
+        for size, wanted in zip(mask.shape, panel.image.shape, strict=True)
+    ]
+    chosen: NDArray[np.bool_] = mask[np.ix_(*nearest)]
+    return chosen
+
+
+def to_display(array: Array, photograph: bool = False) -> Array:
+    """Rows and columns as a screen shows them, from ``(X, Y)`` in prepared geometry.
+
+    The first axis runs to the right of the screen and the second one up: on an axial slice anterior is up and the
+    patient's right on the viewer's right; on coronal and sagittal slices superior is up. A photograph (PNG, BMP,
+    TIFF) has no patient axes, and its second axis runs down.
+
+    Example:
+        >>> to_display(np.array([[1, 2, 3], [4, 5, 6]]))
+        array([[3, 6],
+               [2, 5],
+               [1, 4]])
+    """
+    rows = np.asarray(array).T
+    return rows if photograph else np.flip(rows, axis=0)

@@ -1,0 +1,86 @@
+"""Scores of a run in the numbers of the report: means per split and output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camtools.engine.metrics_csv import OUTPUTS, MetricsRow
+from camtools.report.content import SPLITS
+from camtools.report.markup import UNKNOWN
+
+__all__ = ["SCORES", "Score", "Summary", "summarise"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one score is shown: its attribute in :class:`camtools.metrics.SegmentationScores`, heading and scale."""
+
+    name: str
+    heading: str
+    scale: float = 1.0
+    digits: int = 2
+
+    def text(self, value: float | None) -> str:
+        """One value; a dash where it is unknown."""
+        return UNKNOWN if value is None else f"{self.scale * value:.{self.digits}f}"
+
+
+SCORES = (
+    Score("dice", "Dice (%)", 100, 1),
+    Score("iou", "IoU (%)", 100, 1),
+    Score("hd95_px", "HD95 (pixels)"),
+    Score("hd95_mm", "HD95 (mm)"),
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Scores of one output on one split.
+
+    Attributes:
+        split: name of the split.
+        output: ``"pseudo_mask"`` or ``"prediction"``.
+        count: number of slices (pseudo-masks) or volumes (predictions).
+        cells: ``mean ± standard deviation`` by name of the score; absent where a row lacks the score.
+    """
+
+    split: str
+    output: str
+    count: int
+    cells: dict[str, str]
+
+
+def summarise(rows: Sequence[MetricsRow]) -> list[Summary]:
+    """Mean and standard deviation (population, as ``numpy.std``) per split and output, test first.
+
+    Example:
+        >>> from camtools.metrics import SegmentationScores
+        >>> rows = [MetricsRow("test", "prediction", name, None, SegmentationScores(dice, 0.5, 2.0))
+        ...         for name, dice in (("a", 0.8), ("b", 0.6))]
+        >>> summarise(rows)[0].cells
+        {'dice': '70.0 ± 10.0', 'iou': '50.0 ± 0.0', 'hd95_px': '2.00 ± 0.00'}
+    """
+    splits = sorted({row.split for row in rows}, key=lambda split: (_place(split), split))
+    summaries = []
+    for split in splits:
+        for output in reversed(OUTPUTS):
+            chosen = [row for row in rows if (row.split, row.output) == (split, output)]
+            if chosen:
+                summaries.append(Summary(split, output, len(chosen), _cells(chosen)))
+    return summaries
+
+
+def _place(split: str) -> int:
+    return -SPLITS.index(split) if split in SPLITS else 1
+
+
+def _cells(rows: Sequence[MetricsRow]) -> dict[str, str]:
+    cells = {}
+    for score in SCORES:
+        values = [getattr(row.scores, score.name) for row in rows]
+        if None not in values:
+            cells[score.name] = f"{score.text(float(np.mean(values)))} ± {score.text(float(np.std(values)))}"
+    return cells

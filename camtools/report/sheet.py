@@ -1,0 +1,140 @@
+"""The contact sheet: one row per case, one column per step of the method, on the page and as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.font_manager import findfont
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from camtools.data.files import atomic_path
+from camtools.report.cells import BACKGROUND_COLOUR, CELL, FOREGROUND_COLOUR, colour_scale, draw_cells
+from camtools.report.content import SPLITS, RunContent
+from camtools.report.panels import Panel, mask_on_panel
+
+__all__ = ["SheetRow", "sheet_headings", "sheet_rows", "write_sheet"]
+
+PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
+LABEL_WIDTH, HEADER, GAP, FOOTER = 260, 40, 6, 48
+LEGEND_WIDTH = 330
+PAPER, INK = (18, 20, 24), (236, 238, 240)
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One case of the contact sheet.
+
+    Attributes:
+        case: name of the volume.
+        split: its split; empty where the dataset check does not list it.
+        slice_index: the slice shown.
+        dice: Dice of the volume's prediction, 0..1; None where it was not scored.
+        cells: column heading -> picture.
+        notes: what could not be shown, and why.
+    """
+
+    case: str
+    split: str
+    slice_index: int
+    dice: float | None
+    cells: Mapping[str, Image.Image]
+    notes: tuple[str, ...]
+
+    @property
+    def facts(self) -> list[str]:
+        """What stands beside the pictures, under the name of the case."""
+        dice = "" if self.dice is None else f"Dice {100 * self.dice:.1f} %"
+        return [fact for fact in (self.split, f"slice {self.slice_index}", dice) if fact]
+
+
+def sheet_rows(run: RunContent) -> list[SheetRow]:
+    """Draw the rows of all panels of a run, by split and case.
+
+    The prediction is ``predictions/<case>.nii.gz``, the truth the mask that the dataset check names. Masks of
+    training cases are not shown: nobody should choose settings by them, since the method learns from slice tags.
+    """
+    rows = [_row(run, panel) for panel in run.panels.content or []]
+    return sorted(rows, key=lambda row: (SPLITS.index(row.split) if row.split in SPLITS else len(SPLITS), row.case))
+
+
+def sheet_headings(rows: Sequence[SheetRow]) -> list[str]:
+    """Headings of all columns in the order of the method's steps, the prediction last."""
+    headings = dict.fromkeys(heading for row in rows for heading in row.cells)
+    return sorted(headings, key=lambda heading: heading == "Prediction")
+
+
+def write_sheet(rows: Sequence[SheetRow], path: str | Path) -> None:
+    """Write the contact sheet as one PNG, atomically."""
+    headings = sheet_headings(rows)
+    step = CELL + GAP
+    size = (LABEL_WIDTH + step * len(headings), HEADER + step * len(rows) + FOOTER)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for column, heading in enumerate(headings):
+        _write(draw, (LABEL_WIDTH + step * column, 12), heading, CELL, 18)
+    for index, row in enumerate(rows):
+        top = HEADER + step * index
+        _write(draw, (GAP, top), row.case, LABEL_WIDTH - 2 * GAP, 18)
+        for line, fact in enumerate(row.facts, start=1):
+            _write(draw, (GAP, top + 26 * line), fact, LABEL_WIDTH - 2 * GAP, 16)
+        for column, heading in enumerate(headings):
+            if heading in row.cells:
+                sheet.paste(row.cells[heading], (LABEL_WIDTH + step * column, top))
+    _legend(sheet, draw, size[1] - FOOTER + 18)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
+
+
+def _row(run: RunContent, panel: Panel) -> SheetRow:
+    listed = run.dataset_row(panel.case)
+    split = str(listed.get("split", ""))
+    notes: list[str] = []
+    prediction = _mask(run.folder / "predictions" / f"{panel.case}.nii.gz", panel, "prediction", notes)
+    truth = None
+    if listed.get("label") and split != "training":
+        truth = _mask(Path(listed["label"]), panel, "mask", notes)
+    photograph = str(listed.get("image", "")).lower().endswith(PHOTOGRAPHS)
+    scored = (row for row in run.metrics.content or [] if row.output == "prediction" and row.case == panel.case)
+    dice = next((row.scores.dice for row in scored), None)
+    cells = draw_cells(panel, prediction, truth, photograph)
+    return SheetRow(panel.case, split, panel.slice_index, dice, cells, tuple(notes))
+
+
+def _mask(path: Path, panel: Panel, kind: str, notes: list[str]) -> NDArray[np.bool_] | None:
+    if not path.is_file():
+        is_prediction = kind == "prediction"
+        notes.append("No prediction: the step predict writes it." if is_prediction else f"No mask: {path} is missing.")
+        return None
+    try:
+        return mask_on_panel(path, panel)
+    except (OSError, ValueError) as error:
+        notes.append(f"The {kind} cannot be shown: {error}")
+        return None
+
+
+def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width: int, size: int) -> None:
+    font = ImageFont.truetype(findfont("DejaVu Sans"), size)
+    if draw.textlength(text, font) > width:
+        while text and draw.textlength(f"{text}…", font) > width:
+            text = text[:-1]
+        text = f"{text}…"
+    draw.text(corner, text, fill=INK, font=font)
+
+
+def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, top: int) -> None:
+    scale = Image.fromarray(np.repeat(colour_scale(LABEL_WIDTH // 2)[None], 20, axis=0))
+    _write(draw, (GAP, top - 2), "maps: 0", LABEL_WIDTH, 18)
+    sheet.paste(scale, (GAP + 80, top))
+    _write(draw, (GAP + 88 + scale.width, top - 2), "1", LABEL_WIDTH, 18)
+    left = LABEL_WIDTH
+    for colour, text in (
+        (FOREGROUND_COLOUR, "foreground seed, truth"),
+        (BACKGROUND_COLOUR, "background seed, prediction"),
+    ):
+        draw.rectangle((left, top, left + 20, top + 20), fill=colour)
+        _write(draw, (left + 28, top - 2), text, sheet.width, 18)
+        left += LEGEND_WIDTH

@@ -1,0 +1,93 @@
+"""Small finished runs to report on, and a reader of the page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camtools.data.files import write_json
+from camtools.engine.metrics_csv import MetricsRow, write_metrics
+from camtools.metrics import SegmentationScores
+from camtools.report.panels import Panel
+from tests.conftest import write_volume
+
+SHAPE, SLICE = (24, 20, 6), 4
+LAYERS = ("block1", "block2")
+STEPS = ["Image", "Map block1", "Map block2", "Fused map", "Seeds", "Pseudo-label", "Prediction"]
+
+
+def corner_mask() -> np.ndarray:
+    """One block at the patient's right and front of one slice: nothing about it is symmetric."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[15:22, 12:19, SLICE] = 1
+    mask[15:17, 8:12, SLICE] = 1
+    return mask
+
+
+def make_panel(case: str = "case_1", **changes: Any) -> Panel:
+    mask = corner_mask()[..., SLICE] > 0
+    image = 100.0 * mask
+    image[20:, 17:] = 300.0
+    foreground, background = np.zeros_like(mask), np.zeros_like(mask)
+    foreground[18, 15] = True
+    background[[13, 23, 13, 23], [6, 6, 19, 19]] = True
+    soft = mask.astype(np.float32)
+    arrays = {"maps": np.stack([soft, 0.5 * soft]), "cam": soft, "spl": soft}
+    panel = Panel(case, SLICE, None, image, LAYERS, arrays)
+    panel = replace(panel, arrays=arrays | {"foreground_seeds": foreground, "background_seeds": background})
+    return replace(panel, **changes)
+
+
+def save_panel(folder: Path, panel: Panel) -> None:
+    path = folder / "panels" / f"{panel.case}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    axis = -1 if panel.slice_axis is None else panel.slice_axis
+    named = {"case": panel.case, "slice_index": panel.slice_index, "slice_axis": axis, "layers": np.array(panel.layers)}
+    np.savez_compressed(path, image=panel.image, **named, **panel.arrays)
+
+
+def make_run(folder: Path, names: tuple[str, str] = ("case_1", "case_2"), method: str = "umcam+spl") -> Path:
+    rows = [{"split": "training", "case": "t", "image": "t.nii.gz", "slices": 6, "positive_slices": 2}]
+    scores = []
+    for name, split, dice in zip(names, ("validation", "test"), (0.5, 0.75), strict=True):
+        save_panel(folder, make_panel(name))
+        label = write_volume(folder / "data" / f"{name}.nii.gz", corner_mask())
+        write_volume(folder / "predictions" / f"{name}.nii.gz", np.roll(corner_mask(), 1, axis=0))
+        rows.append({"split": split, "case": name, "image": label, "label": label, "slices": 6, "positive_slices": 1})
+        scores.append(MetricsRow(split, "prediction", name, None, SegmentationScores(dice, dice / 2, 2.0, 3.0)))
+        scores.append(MetricsRow(split, "pseudo_mask", name, SLICE, SegmentationScores(0.25, 0.2, 4.0)))
+    write_json(rows, folder / "dataset_check.json")
+    write_metrics(folder / "metrics.csv", scores)
+    for network, metric in (("classifier", "accuracy"), ("segmenter", "dice")):
+        write_json(
+            [{"epoch": 1, "loss": 0.7}, {"epoch": 2, "loss": 0.4, metric: 0.9}], folder / network / "history.json"
+        )
+    stages = {
+        "classify": {"status": "done", "seconds": 75.2, "outputs": {"model.pt": 2_500_000}},
+        "segment": {"status": "running"},
+    }
+    versions = {"versions": {"torch": "2.15.0"}, "camtools": "0.1.0", "python": "3.11.9"}
+    manifest = {"method": method, "seed": 7, "config": {"lr": 0.01, "layers": ["<x>"]}, "stages": stages, **versions}
+    write_json(manifest, folder / "manifest.json")
+    return folder
+
+
+class Page(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
