@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
-__all__ = ["slice_axis_codes", "slices_to_volume", "stacking_axis", "volume_to_slices"]
+__all__ = [
+    "slice_axis_codes",
+    "slice_axis_of",
+    "slices_to_volume",
+    "stacking_axis",
+    "volume_to_slices",
+    "voxel_spacing",
+]
+
+
+def voxel_spacing(affine: Any) -> np.ndarray:
+    """Voxel size along each array axis, in mm, of a ``(4, 4)`` affine.
+
+    Example:
+        >>> voxel_spacing(np.diag([1.0, -2.0, 6.5, 1.0])).tolist()
+        [1.0, 2.0, 6.5]
+    """
+    return np.asarray(np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0))
 
 
 def stacking_axis(affine: np.ndarray, shape: tuple[int, ...] | None = None) -> int:
@@ -22,8 +42,15 @@ def stacking_axis(affine: np.ndarray, shape: tuple[int, ...] | None = None) -> i
     """
     if shape is not None and 1 in shape:
         return len(shape) - 1 - list(shape)[::-1].index(1)
-    spacing = np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0).round(3)
+    spacing = voxel_spacing(affine).round(3)
     return 2 - int(np.argmax(spacing[::-1]))
+
+
+def slice_axis_of(volume: MetaTensor, slice_axis: int | None = None) -> int:
+    """Array axis of the slices of a ``(C, X, Y, Z)`` volume: the given one, else its :func:`stacking_axis`."""
+    if slice_axis is not None:
+        return slice_axis
+    return stacking_axis(np.asarray(volume.affine), tuple(volume.shape[1:]))
 
 
 def slice_axis_codes(affine: np.ndarray, axis: int) -> str:

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from camtools.data.errors import DataError
-from camtools.data.geometry import stacking_axis
+from camtools.data.geometry import slice_axis_of
 
 __all__ = ["check_same_geometry", "mask_tags", "read_volume", "slice_tags", "tagged_items"]
 
@@ -110,7 +110,7 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
             f"{image_path} has neither slice tags nor a mask. Give 'slice_labels' (one 0/1 per slice) in dataset.json."
         )
     source = read_volume(image_path if tags is not None else item["label"])
-    axis = stacking_axis(np.asarray(source.affine), tuple(source.shape[1:])) if slice_axis is None else slice_axis
+    axis = slice_axis_of(source, slice_axis)
     if tags is None:
         return mask_tags(source, axis, min_area_fraction)
     slices = source.shape[1 + axis]

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from camtools.data.datalist import case_name
 from camtools.data.errors import DataError
 from camtools.data.files import write_json
+from camtools.data.geometry import voxel_spacing
 from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
 
 __all__ = ["DatasetCheck"]
@@ -81,7 +81,7 @@ class DatasetCheck:
     def _describe(self, split: str, item: dict[str, Any]) -> dict[str, Any]:
         image = read_volume(item["image"])
         row = {"split": split, "case": case_name(item), "image": item["image"], "shape": list(image.shape[1:])}
-        row["spacing"] = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).round(4).tolist()
+        row["spacing"] = voxel_spacing(image.affine).round(4).tolist()
         if item.get("label"):
             row["label"] = item["label"]
             check_same_geometry(image, read_volume(item["label"]), item["image"], item["label"])

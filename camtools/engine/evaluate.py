@@ -13,7 +13,7 @@ import torch.nn.functional as functional
 from tqdm import tqdm
 
 from camtools.data.datalist import case_name
-from camtools.data.geometry import stacking_axis
+from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slices import pseudo_label_files
 from camtools.data.volumes import read_volume
 from camtools.engine.metrics_csv import MetricsRow, write_metrics
@@ -62,8 +62,7 @@ class Evaluation:
         for split, item in tqdm(items, desc="evaluate", unit="volume", disable=None):
             truth = read_volume(item["label"])
             prediction = read_volume(self.prediction_dir / f"{case_name(item)}.nii.gz")
-            spacing = np.linalg.norm(np.asarray(truth.affine)[:3, :3], axis=0).tolist()
-            scores = volume_scores(_mask(prediction), _mask(truth), spacing)
+            scores = volume_scores(_mask(prediction), _mask(truth), voxel_spacing(truth.affine).tolist())
             rows.append(MetricsRow(split, "prediction", case_name(item), None, scores))
         write_metrics(self.output_dir / "metrics.csv", rows)
         for split in self.splits:
@@ -89,9 +88,7 @@ class Evaluation:
 
     def _pair(self, folder: str | Path, item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         cam = read_volume(pseudo_label_files(folder, item)["cam"])
-        axis = self.slice_axis
-        if axis is None:
-            axis = stacking_axis(np.asarray(cam.affine), tuple(cam.shape[1:]))
+        axis = slice_axis_of(cam, self.slice_axis)
         mask = read_volume(item["label"])
         return cam.as_tensor()[0].movedim(axis, -1), _mask(mask).movedim(axis, -1)
 

@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import InvertibleTransform, MapTransform, Orientation, Spacing
 from monai.utils import ensure_tuple_rep
 
-from camtools.data.geometry import slice_axis_codes, stacking_axis
+from camtools.data.geometry import slice_axis_codes, slice_axis_of
 from camtools.data.volumes import read_volume
 
 __all__ = ["InPlaneSpacingd", "LoadVolumed", "SliceAxisLastd"]
@@ -59,7 +59,7 @@ class SliceAxisLastd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(result):
             volume = result[key]
             affine = np.asarray(volume.affine)
-            axis = stacking_axis(affine, tuple(volume.shape[1:])) if self.slice_axis is None else self.slice_axis
+            axis = slice_axis_of(volume, self.slice_axis)
             result[key] = Orientation(axcodes=slice_axis_codes(affine, axis), labels=_LABELS)(volume)
         return result
 
