@@ -13,7 +13,7 @@ import camtools
 PACKAGE = Path(camtools.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUPS = [
-    {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics"},
+    {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics", "memory"},
     {"data", "transforms"},
     {"engine"},
     {"report", "cli"},

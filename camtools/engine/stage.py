@@ -15,6 +15,7 @@ from monai.utils import set_determinism
 from camtools.data.files import write_json
 from camtools.engine.config import active_parser, referenced_config
 from camtools.engine.manifest import Manifest, digest
+from camtools.memory import reuse_memory
 
 __all__ = ["run_stage"]
 
@@ -62,6 +63,7 @@ def run_stage(
         decision = int(idist.broadcast(decision, src=0))
     if decision == WORK:
         set_determinism(parser.get("seed", 0))
+        reuse_memory()
         started = time.perf_counter()
         parser.get_parsed_content(build).run()
         idist.barrier()

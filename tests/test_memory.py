@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from camtools.memory import memory_is_reused
+
+PROGRAM = """
+import torch
+from camtools.memory import memory_is_reused, reuse_memory
+from camtools.cams.passes import images_per_pass
+from resource import RUSAGE_SELF, getrusage
+
+faults = lambda: getrusage(RUSAGE_SELF).ru_minflt
+images = torch.zeros(100, 3, 256, 256)
+def work():
+    before = faults()
+    for _ in range(20):
+        torch.ones(4_000_000)
+    return faults() - before
+print(work(), images_per_pass(images, None), reuse_memory(), memory_is_reused())
+work()
+print(work(), images_per_pass(images, None))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_memory_is_used_again_in_this_process_only():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=True)
+    before, after = (line.split() for line in done.stdout.splitlines())
+    assert before[1:] == ["4", "True", "True"]
+    assert after[1:] == ["16"]
+    assert int(before[0]) > 10_000  # 20 times 16 MB, page by page
+    assert int(after[0]) < int(before[0]) / 10
+    assert not memory_is_reused()
+
+
+def test_elsewhere_nothing_is_done(monkeypatch):
+    from camtools import memory
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert memory.reuse_memory() is False
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    def no_library(name: object) -> object:
+        raise OSError("no C library")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", no_library)
+    assert memory.reuse_memory() is False
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
+    assert memory.reuse_memory() is False
