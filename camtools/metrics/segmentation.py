@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
-from monai.utils import convert_to_tensor
 from torch import Tensor
+
+from camtools.metrics.checks import check_same_shape, checked_masks, checked_spacing
 
 __all__ = ["SegmentationScores", "dice", "hd95", "iou", "slice_scores", "volume_scores"]
 
@@ -59,7 +60,7 @@ def dice(prediction: Tensor, truth: Tensor) -> Tensor:
         >>> dice(truth.roll(1, dims=-1), truth)
         tensor([0.5000])
     """
-    prediction, truth = _checked_masks(prediction, truth)
+    prediction, truth = checked_masks(prediction, truth)
     scores: Tensor = compute_dice(prediction, truth, ignore_empty=False)
     return scores[:, 0]
 
@@ -85,7 +86,7 @@ def iou(prediction: Tensor, truth: Tensor) -> Tensor:
         >>> iou(truth.roll(1, dims=-1), truth)
         tensor([0.3333])
     """
-    prediction, truth = _checked_masks(prediction, truth)
+    prediction, truth = checked_masks(prediction, truth)
     scores: Tensor = compute_iou(prediction, truth, ignore_empty=False)
     return scores[:, 0]
 
@@ -119,8 +120,8 @@ def hd95(prediction: Tensor, truth: Tensor, spacing: Sequence[float] | None = No
         >>> hd95(truth.roll(3, dims=-1), truth, spacing=(1.0, 0.5))
         tensor([1.5000])
     """
-    prediction, truth = _checked_masks(prediction, truth)
-    sizes = list(_checked_spacing(spacing, prediction.ndim - 2))
+    prediction, truth = checked_masks(prediction, truth)
+    sizes = list(checked_spacing(spacing, prediction.ndim - 2))
     device = prediction.device
     # MONAI finds outlines on the CPU anyway, and its nearest-outline search is exact and fast there.
     prediction, truth = prediction.cpu(), truth.cpu()
@@ -191,7 +192,7 @@ def slice_scores(
         [1, 2]
     """
     _check_volumes(prediction, truth)
-    in_plane = None if spacing is None else _checked_spacing(spacing, 3)[:2]
+    in_plane = None if spacing is None else checked_spacing(spacing, 3)[:2]
     kept = truth.flatten(0, 1).any(dim=0) if positive_only else torch.ones(truth.shape[-1], dtype=torch.bool)
     indices = kept.nonzero().flatten().tolist()
     if not indices:
@@ -213,45 +214,4 @@ def _check_volumes(prediction: Tensor, truth: Tensor) -> None:
                 f"{name}: expected one volume of shape (X, Y, Z), found {tuple(volume.shape)}; "
                 "drop a channel axis with volume[0]."
             )
-    _check_same_shape(prediction, truth)
-
-
-def _check_same_shape(prediction: Tensor, truth: Tensor) -> None:
-    if prediction.shape != truth.shape:
-        raise ValueError(
-            f"Expected prediction and truth of the same shape, found {tuple(prediction.shape)} and "
-            f"{tuple(truth.shape)}; resample the prediction to the grid of the truth."
-        )
-
-
-def _checked_masks(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    _check_same_shape(prediction, truth)
-    return _checked_mask(prediction, "prediction"), _checked_mask(truth, "truth")
-
-
-def _checked_mask(mask: Tensor, name: str) -> Tensor:
-    if mask.ndim not in (4, 5) or mask.shape[1] != 1 or mask.numel() == 0:
-        raise ValueError(
-            f"{name}: expected masks of shape (B, 1, H, W) or (B, 1, X, Y, Z), found {tuple(mask.shape)}; "
-            "add missing axes with mask[None, None], and pass one class at a time."
-        )
-    # MONAI's metrics are much slower on MetaTensors, and would hand one back.
-    plain: Tensor = convert_to_tensor(mask, track_meta=False)
-    other = plain[(plain != 0) & (plain != 1)]
-    if len(other) > 0:
-        raise ValueError(
-            f"{name}: expected a mask of 0 and 1, found the value {other[0].item():g}; threshold it first (mask > 0.5)."
-        )
-    return plain.bool()
-
-
-def _checked_spacing(spacing: Sequence[float] | None, axes: int) -> tuple[float, ...]:
-    if spacing is None:
-        return (1.0,) * axes
-    steps = tuple(float(step) for step in spacing)
-    if len(steps) != axes or not all(math.isfinite(step) and step > 0 for step in steps):
-        raise ValueError(
-            f"spacing: expected {axes} positive numbers of mm, one per spatial axis, found {steps}; "
-            "read it from the affine of the image, or pass None to measure in pixels."
-        )
-    return steps
+    check_same_shape(prediction, truth)
