@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
+
+Rule = Literal["otsu", "midpoint"] | float
+"""How :func:`map_threshold` chooses; a number is a fraction of the maximum."""
 
 CANDIDATES: tuple[float, ...] = tuple(k / 20 for k in range(1, 20))
 """Thresholds tried by default on maps in [0, 1]: 0.05, 0.10, ..., 0.95."""
@@ -69,6 +73,31 @@ def midpoint(maps: torch.Tensor) -> torch.Tensor:
     check_maps(maps)
     values = maps.flatten(1).float()
     return (values.amax(1) + values.amin(1)) / 2
+
+
+def map_threshold(maps: torch.Tensor, rule: Rule = "otsu") -> torch.Tensor:
+    """Threshold of each map by a rule that looks at that map alone.
+
+    Args:
+        maps: activation maps, ``(B, 1, H, W)``, >= 0, finite.
+        rule: ``"otsu"`` (:func:`otsu`), ``"midpoint"`` (:func:`midpoint`), or a number in (0, 1), the fraction of the
+            map's maximum.
+
+    Returns:
+        Thresholds ``(B,)``, float32, in the unit of the maps; a map of zeros has an empty mask under every rule.
+
+    Raises:
+        ValueError: an unknown rule, or maps of another shape or not finite.
+
+    Example:
+        >>> map_threshold(torch.tensor([[[[0.0, 1.0, 4.0]]]]), rule=0.75)
+        tensor([3.])
+    """
+    check_rule(rule)
+    if isinstance(rule, str):
+        return {"otsu": otsu, "midpoint": midpoint}[rule](maps)
+    check_maps(maps)
+    return rule * maps.flatten(1).amax(dim=1).float()
 
 
 def intra_class_variance(
@@ -152,6 +181,14 @@ def search_dice(maps: torch.Tensor, masks: torch.Tensor, candidates: Sequence[fl
     size = predicted + shared[:, :1]
     dice = torch.where(size > 0, 2 * shared[:, 1:] / size.clamp(min=1), 1.0)
     return sorted(candidates)[int(dice.mean(0).argmax())]
+
+
+def check_rule(rule: object) -> None:
+    """Refuse what is no rule of :func:`map_threshold`."""
+    if rule not in ("otsu", "midpoint") and not (isinstance(rule, float | int) and 0 < rule < 1):
+        raise ValueError(
+            f"rule must be 'otsu', 'midpoint' or a fraction of the map's maximum between 0 and 1, got {rule!r}"
+        )
 
 
 def check_maps(maps: torch.Tensor, name: str = "maps") -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import VGG16_Weights
-from torchvision.models.vgg import cfgs, make_layers
+from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from camtools.cams import CAM
 from camtools.networks import VGG16CAM
@@ -67,6 +67,74 @@ def test_logits_are_the_average_of_the_class_maps():
     assert CAM(model, model.cam_layers[-1:])(images, target=0).shape == (2, 1, 32, 40)
 
 
+@pytest.fixture(scope="module")
+def torchvision_vgg16() -> VGG:
+    with torch.device("meta"):  # the weights are drawn once, below
+        model = VGG(make_layers(cfgs["D"]), init_weights=False)
+    generator = torch.Generator().manual_seed(0)
+    draw = {
+        key: torch.empty(value.shape).uniform_(-1, 1, generator=generator) / max(1, value[0].numel()) ** 0.5
+        for key, value in model.state_dict().items()
+    }
+    model.load_state_dict(draw, assign=True)
+    return model.eval()
+
+
+def stage_outputs(model: nn.Module, names: list[str], images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    outputs = []
+    for name in names:
+        model.get_submodule(name).register_forward_hook(lambda m, i, output: outputs.append(output.clone()))
+    with torch.no_grad():
+        return model(images), outputs
+
+
+def test_not_dilated_and_fully_connected_is_torchvisions_vgg16(torchvision_vgg16):
+    with torch.device("meta"):
+        model = VGG16CAM(in_channels=3, num_classes=1000, dilated=False, head="fully_connected").eval()
+    model.load_state_dict(torchvision_vgg16.state_dict(), assign=True)
+    images = torch.rand(1, 3, 96, 64)
+    assert model.cam_layers == ["features.3", "features.8", "features.15", "features.22", "features.29"]
+    logits, stages = stage_outputs(model, model.cam_layers, images)
+    expected, expected_stages = stage_outputs(torchvision_vgg16, model.cam_layers, images)
+    assert [tuple(stage.shape[2:]) for stage in stages] == [(96, 64), (48, 32), (24, 16), (12, 8), (6, 4)]
+    torch.testing.assert_close(stages, expected_stages)
+    torch.testing.assert_close(logits, expected)
+    assert expected.std() > 1e-4
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_not_dilated_with_an_average_head(norm):
+    model = VGG16CAM(width=0.0625, dilated=False, norm=norm).eval()
+    convolutions = [module for module in model.features if isinstance(module, nn.Conv2d)]
+    assert {c.dilation for c in convolutions} == {(1, 1)}
+    pools = [module for module in model.features if isinstance(module, nn.MaxPool2d)]
+    assert [(p.kernel_size, p.stride) for p in pools] == 4 * [(2, 2)]
+    drops = [index for index, module in enumerate(model.features) if isinstance(module, nn.Dropout)]
+    assert drops == [int(model.cam_layers[-1].split(".")[1]) + 1] == [len(model.features) - 1]
+    images = torch.rand(2, 1, 48, 32)
+    _, stages = stage_outputs(model, model.cam_layers, images)
+    assert [tuple(stage.shape[1:]) for stage in stages] == [
+        (4, 48, 32),
+        (8, 24, 16),
+        (16, 12, 8),
+        (32, 6, 4),
+        (32, 3, 2),
+    ]
+    torch.testing.assert_close(model(images), model.classifier(stages[-1]).mean(dim=(2, 3)))
+
+
+def test_fully_connected_head_of_a_narrow_dilated_network():
+    model = VGG16CAM(width=0.03125, num_classes=5, head="fully_connected").eval()
+    assert [tuple(layer.weight.shape) for layer in model.classifier if isinstance(layer, nn.Linear)] == [
+        (128, 16 * 49),
+        (128, 128),
+        (5, 128),
+    ]
+    assert [layer.p for layer in model.classifier if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+    images = torch.rand(2, 1, 56, 56)  # 7 x 7 at output stride 8: the pooling changes nothing
+    torch.testing.assert_close(model(images), model.classifier(model.features(images).flatten(1)))
+
+
 def test_width_keeps_at_least_four_channels():
     model = VGG16CAM(width=0.01)
     assert {c.out_channels for c in model.features if isinstance(c, nn.Conv2d)} == {4, 5}
@@ -88,6 +156,29 @@ def test_pretrained_path_gives_torchvisions_convolutions(torchvision_state, tmp_
     for ours, theirs in zip((24, 27, 30), (24, 26, 28), strict=True):
         torch.testing.assert_close(model.features[ours].weight, features[theirs].weight, rtol=0, atol=0)
         torch.testing.assert_close(model.features[ours].bias, features[theirs].bias, rtol=0, atol=0)
+
+
+def test_pretrained_fully_connected_head_keeps_its_own_class_layer(torchvision_vgg16, monkeypatch):
+    expected = torchvision_vgg16.state_dict()
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda self, *args, **kwargs: expected)
+    model = VGG16CAM(in_channels=1, dilated=False, head="fully_connected", pretrained=True).eval()
+    other = VGG16CAM(in_channels=1, dilated=False, pretrained=True).eval()
+    assert {key for key, value in model.state_dict().items() if not torch.equal(value, expected[key])} == {
+        "features.0.weight",  # summed over RGB
+        "classifier.6.weight",
+        "classifier.6.bias",
+    }
+    images = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        features = torchvision_vgg16.features(images.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(model.features(images), features)
+        torch.testing.assert_close(nn.functional.max_pool2d(other.features(images), 2), features)
+    del expected["classifier.3.weight"]
+    with (
+        torch.device("meta"),
+        pytest.raises(ValueError, match=r"dictionary of torchvision.models.vgg16; classifier.3 is missing; pass"),
+    ):
+        VGG16CAM(head="fully_connected", pretrained=True)
 
 
 def test_pretrained_true_takes_torchvisions_weights(torchvision_state, monkeypatch):
@@ -135,18 +226,36 @@ def test_norm_is_checked():
         VGG16CAM(norm="layer", width=0.1)
 
 
+def test_head_is_checked():
+    with pytest.raises(ValueError, match="head must be 'average' or 'fully_connected', got 'max'"):
+        VGG16CAM(head="max", width=0.1)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 7, 32), (1, 1, 32, 4), (1, 32, 32)])
 def test_images_are_checked(shape):
     with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\) with H and W at least 8, got shape"):
         VGG16CAM(width=0.1)(torch.zeros(shape))
 
 
-def test_smallest_image():
-    assert VGG16CAM(width=0.1)(torch.rand(2, 1, 8, 8)).shape == (2, 2)
+@pytest.mark.parametrize(
+    ("options", "smallest"),
+    [
+        ({}, 8),
+        ({"head": "fully_connected"}, 8),
+        ({"dilated": False}, 16),
+        ({"dilated": False, "head": "fully_connected"}, 32),
+    ],
+)
+def test_smallest_image(options, smallest):
+    model = VGG16CAM(width=0.05, **options)
+    assert model(torch.rand(2, 1, smallest, smallest)).shape == (2, 2)
+    with pytest.raises(ValueError, match=f"H and W at least {smallest}, got shape"):
+        model(torch.rand(2, 1, smallest, smallest - 1))
 
 
-def test_scripted_model_gives_the_same_logits():
-    model = VGG16CAM(width=0.1).eval()
+@pytest.mark.parametrize("options", [{}, {"dilated": False, "head": "fully_connected"}])
+def test_scripted_model_gives_the_same_logits(options):
+    model = VGG16CAM(width=0.05, **options).eval()
     images = torch.rand(2, 1, 32, 32)
     torch.testing.assert_close(torch.jit.script(model)(images), model(images))
 
@@ -165,9 +274,18 @@ def test_initial_activations_neither_vanish_nor_explode():
     assert 0.1 < activations.square().mean().sqrt() < 10
 
 
-@pytest.mark.parametrize("norm", [None, "batch", "instance"])
-def test_trains_from_scratch(norm):
-    model = VGG16CAM(width=0.125, norm=norm, dropout=0.2)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"norm": None},
+        {"norm": "batch"},
+        {"norm": "instance"},
+        {"norm": "batch", "dilated": False},
+        {"norm": "batch", "dilated": False, "head": "fully_connected"},
+    ],
+)
+def test_trains_from_scratch(options):
+    model = VGG16CAM(width=0.125, dropout=0.2, **options)
     labels = torch.arange(16) % 2
     images = 0.3 * torch.rand(16, 1, 32, 32)
     images[labels == 1, :, 8:16, 12:20] += 0.5  # the object: a bright square

@@ -1,4 +1,4 @@
-"""VGG-16 as a fully convolutional classifier with a high-resolution last feature map."""
+"""VGG-16 as the classifier of activation maps: fully convolutional with a fine last feature map, or as published."""
 
 from __future__ import annotations
 
@@ -9,43 +9,55 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VGG16_Weights
+from torch.nn import functional as F
+
+from camtools.networks.vgg16_weights import Weighted, imagenet_state, load_layers
 
 __all__ = ["VGG16CAM"]
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-TORCHVISION_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # in vgg16().features
+HIDDEN, POOLED = 4096, 7  # of VGG-16's fully connected head
 NORMS: dict[str | None, Callable[[int], nn.Module] | None] = {
     None: None,
     "batch": nn.BatchNorm2d,
     "instance": partial(nn.InstanceNorm2d, affine=True),
 }
+HEADS = ("average", "fully_connected")
 
 
 class VGG16CAM(nn.Module):
-    """The classifier of UM-CAM: VGG-16's convolutions with output stride 8, a 1x1 convolution, global average pooling.
+    """VGG-16 as a classifier whose activations make activation maps; UM-CAM's variant unless told otherwise.
 
-    The fourth pooling is 3x3 with stride 1, the convolutions of block 5 are dilated by 2 and each is followed by
-    dropout, and there is no fifth pooling. Parameters are kept in the channels-last memory format, which is faster on
-    CPUs and with half precision on GPUs.
+    With ``dilated`` it is the classifier of UM-CAM: the fourth pooling is 3x3 with stride 1, the convolutions of block
+    5 are dilated by 2 and each is followed by dropout, and there is no fifth pooling (output stride 8). Without, the
+    blocks are VGG-16's own (output stride 16 at the end of block 5), as LTGrad-CAM uses them.
 
-    Source: UM-CAM (Fu et al., 2023), section 3.1 and the authors' code; Simonyan and Zisserman, ICLR 2015.
+    The head ``"average"`` is a 1x1 convolution and global average pooling, with dropout before it where block 5 has
+    none; ``"fully_connected"`` is VGG-16's: average pooling to 7x7, two hidden layers with dropout, and the class layer
+    (after VGG-16's fifth pooling, unless dilated). Not dilated and fully connected, with ``norm=None``, the network and
+    its state dictionary are those of ``torchvision.models.vgg16``.
+
+    Parameters are kept in the channels-last memory format, which is faster on CPUs and with half precision on GPUs.
+
+    Source: Simonyan and Zisserman, ICLR 2015; UM-CAM (Fu et al., 2023), section 3.1 and the authors' code.
 
     Args:
         in_channels: channels of the images.
         num_classes: number of logits.
         width: factor on every channel count (at least 4 channels remain); 1.0 is VGG-16.
-        dropout: probability of the dropout after each activation of block 5.
+        dropout: probability of every dropout.
         norm: normalisation between convolution and activation: None (VGG-16), ``"batch"`` or ``"instance"``.
         pretrained: False starts from He initialisation. True downloads torchvision's ImageNet weights; a path reads
-            them from a state dictionary of ``torchvision.models.vgg16``. Either loads the convolutions only, and with
-            ``in_channels=1`` the first one is summed over RGB.
+            them from a state dictionary of ``torchvision.models.vgg16``. Either loads the convolutions (with
+            ``in_channels=1`` the first one is summed over RGB) and the hidden layers of a fully connected head.
+        dilated: UM-CAM's fourth pooling and block 5; False: VGG-16's.
+        head: ``"average"`` or ``"fully_connected"``.
 
     Attributes:
         cam_layers: names of the last activation of each of the five blocks, shallow to deep.
 
     Raises:
-        ValueError: a width that is not positive, an unknown norm, or pretrained weights for another network.
+        ValueError: a width that is not positive, an unknown norm or head, or pretrained weights for another network.
         RuntimeError: the download fails.
 
     Example:
@@ -55,6 +67,8 @@ class VGG16CAM(nn.Module):
         torch.Size([3, 2])
         >>> model.cam_layers
         ['features.3', 'features.8', 'features.15', 'features.22', 'features.31']
+        >>> VGG16CAM(width=0.0625, dilated=False, head="fully_connected")(torch.rand(3, 1, 64, 64)).shape
+        torch.Size([3, 2])
     """
 
     def __init__(
@@ -65,32 +79,41 @@ class VGG16CAM(nn.Module):
         dropout: float = 0.5,
         norm: Literal["batch", "instance"] | None = None,
         pretrained: bool | str | os.PathLike[str] = False,
+        dilated: bool = True,
+        head: Literal["average", "fully_connected"] = "average",
     ) -> None:
         super().__init__()
-        if width <= 0:
-            raise ValueError(f"width is a factor on the channel counts and must be positive, got {width}")
-        if norm not in NORMS:
-            raise ValueError(f"norm must be None, 'batch' or 'instance', got {norm!r}")
+        _check(width, norm, head)
+        self.fully_connected = head == "fully_connected"
+        self.smallest = 8 if dilated else 32 if self.fully_connected else 16
         widths = [max(4, round(channels * width)) for channels, _ in BLOCKS]
-        layers, ends = _features(in_channels, widths, dropout, NORMS[norm])
+        layers, ends = _features(in_channels, widths, dropout, NORMS[norm], dilated)
+        if not dilated:
+            layers.append(nn.MaxPool2d(2) if self.fully_connected else nn.Dropout(dropout))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Conv2d(widths[-1], num_classes, kernel_size=1)
+        self.classifier = (
+            _fully_connected(widths[-1] * POOLED**2, max(4, round(HIDDEN * width)), num_classes, dropout)
+            if self.fully_connected
+            else nn.Conv2d(widths[-1], num_classes, kernel_size=1)
+        )
         self.cam_layers = [f"features.{end}" for end in ends]
-        self._initialise()
+        *layers_before, class_layer = (m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        _initialise(layers_before, class_layer)
         if pretrained is not False:
             if width != 1.0 or norm is not None or in_channels not in (1, 3):
                 raise ValueError(
                     "pretrained weights fit width=1.0, norm=None and in_channels 1 or 3, got "
                     f"width={width}, norm={norm!r}, in_channels={in_channels}; change these or use pretrained=False"
                 )
-            self._load(_imagenet_weights(pretrained))
+            load_layers(layers_before, imagenet_state(pretrained))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images.
 
         Args:
-            images: ``(B, in_channels, H, W)``, H and W at least 8 (the output stride), scaled to [0, 1].
+            images: ``(B, in_channels, H, W)``, scaled to [0, 1]; H and W at least 8 (dilated), 16 (not dilated), or 32
+                (not dilated and fully connected).
 
         Returns:
             Logits ``(B, num_classes)``.
@@ -98,67 +121,61 @@ class VGG16CAM(nn.Module):
         Raises:
             ValueError: another number of dimensions, or images that are too small.
         """
-        if images.dim() != 4 or images.size(2) < 8 or images.size(3) < 8:
-            raise ValueError(f"images must be (B, C, H, W) with H and W at least 8, got shape {images.shape}")
-        scores: Tensor = self.classifier(self.features(images))
+        if images.dim() != 4 or images.size(2) < self.smallest or images.size(3) < self.smallest:
+            raise ValueError(
+                f"images must be (B, C, H, W) with H and W at least {self.smallest}, got shape {images.shape}"
+            )
+        features = self.features(images)
+        if self.fully_connected:
+            logits: Tensor = self.classifier(F.adaptive_avg_pool2d(features, (7, 7)).flatten(1))
+            return logits
+        scores: Tensor = self.classifier(features)
         return scores.mean(dim=(2, 3))
 
-    def _initialise(self) -> None:
-        # fan-in keeps the size of the activations through 13 layers, whatever the number of input channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(
-                    module.weight, mode="fan_in", nonlinearity="linear" if module is self.classifier else "relu"
-                )
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
-    def _load(self, state: dict[str, Tensor]) -> None:
-        convolutions = [module for module in self.features if isinstance(module, nn.Conv2d)]
-        for module, index in zip(convolutions, TORCHVISION_CONVOLUTIONS, strict=True):
-            weight, bias = (state.get(f"features.{index}.{kind}") for kind in ("weight", "bias"))
-            if weight is not None and index == 0 and module.in_channels == 1:
-                weight = weight.sum(dim=1, keepdim=True)
-            if weight is None or bias is None or weight.shape != module.weight.shape:
-                found = "missing" if weight is None or bias is None else f"of shape {tuple(weight.shape)}"
-                raise ValueError(
-                    f"pretrained must be a state dictionary of torchvision.models.vgg16; features.{index} is {found}; "
-                    "pass its file, or pretrained=True to download it"
-                )
-            module.load_state_dict({"weight": weight, "bias": bias})
+def _check(width: float, norm: str | None, head: str) -> None:
+    if width <= 0:
+        raise ValueError(f"width is a factor on the channel counts and must be positive, got {width}")
+    if norm not in NORMS:
+        raise ValueError(f"norm must be None, 'batch' or 'instance', got {norm!r}")
+    if head not in HEADS:
+        raise ValueError(f"head must be 'average' or 'fully_connected', got {head!r}")
+
+
+def _initialise(layers: list[Weighted], class_layer: Weighted) -> None:
+    # fan-in keeps the size of the activations through all layers, whatever the number of input channels
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+    nn.init.kaiming_normal_(class_layer.weight, mode="fan_in", nonlinearity="linear")
+    for layer in (*layers, class_layer):
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _fully_connected(inputs: int, hidden: int, num_classes: int, dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (inputs, hidden):
+        layers += [nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(hidden, num_classes))
 
 
 def _features(
-    in_channels: int, widths: list[int], dropout: float, norm: Callable[[int], nn.Module] | None
+    in_channels: int, widths: list[int], dropout: float, norm: Callable[[int], nn.Module] | None, dilated: bool
 ) -> tuple[list[nn.Module], list[int]]:
     """Layers of the five blocks, and the index of the last activation of each."""
     layers: list[nn.Module] = []
     ends: list[int] = []
     for block, (channels, (_, convolutions)) in enumerate(zip(widths, BLOCKS, strict=True), start=1):
-        dilation = 2 if block == 5 else 1
+        changed = dilated and block == 5
+        dilation = 2 if changed else 1
         for _ in range(convolutions):
             layers.append(nn.Conv2d(in_channels, channels, kernel_size=3, padding=dilation, dilation=dilation))
             layers += [norm(channels)] if norm is not None else []
             layers.append(nn.ReLU(inplace=True))
             end = len(layers) - 1
-            layers += [nn.Dropout(dropout)] if block == 5 else []
+            layers += [nn.Dropout(dropout)] if changed else []
             in_channels = channels
         ends.append(end)
         if block < 5:
-            layers.append(nn.MaxPool2d(3, stride=1, padding=1) if block == 4 else nn.MaxPool2d(2))
+            layers.append(nn.MaxPool2d(3, stride=1, padding=1) if dilated and block == 4 else nn.MaxPool2d(2))
     return layers, ends
-
-
-def _imagenet_weights(source: str | os.PathLike[str] | Literal[True]) -> dict[str, Tensor]:
-    if source is not True:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise ValueError(f"{source} holds a {type(state).__name__}, expected a state dictionary of VGG-16")
-        return state
-    try:
-        return dict(VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
-    except OSError as error:
-        raise RuntimeError(
-            "could not download torchvision's VGG-16 weights; download them on a machine with a connection and pass "
-            f"the file with pretrained=PATH, or train from scratch with pretrained=False ({error})"
-        ) from error

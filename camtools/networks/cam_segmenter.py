@@ -1,0 +1,103 @@
+"""A classifier and its activation map as a segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camtools.cams.base import ActivationMap
+from camtools.cams.capture import evaluation_mode
+from camtools.cams.passes import images_per_pass, prepare_images
+from camtools.cams.targets import as_logits, class_indices
+from camtools.fusion import layer_sum
+from camtools.thresholds import Rule, check_rule, map_threshold
+
+__all__ = ["CAMSegmenter"]
+
+
+class CAMSegmenter(nn.Module):
+    r"""Segment images by thresholding a classifier's activation map.
+
+    .. math:: s(i) = \frac{A(i) - t}{\max_j A(j)}, \qquad \text{logits} = (-s, s)
+
+    with the threshold t of :func:`camtools.thresholds.map_threshold`. The foreground's logit is positive exactly where
+    the map A exceeds t, and linear in A: logits that are interpolated (``Invertd``) and then reduced by arg-max are the
+    interpolated map, thresholded. Images without an object, by the gate or since their map is zero everywhere, have
+    :math:`s = -1`.
+
+    The state dictionary is the classifier's own, so a checkpoint of the classifier is one of the segmenter. The
+    classifier runs in evaluation mode, whatever the mode of the segmenter. It cannot be scripted or exported by
+    tracing, since the maps need gradients. The gate costs one more forward pass of each image; maps, with their
+    backward pass, are then made for the positive ones alone.
+
+    Source: the use of LTGrad-CAM (Dong et al., 2023), section 3.1, as a segmenter: Otsu's method on the map.
+
+    Args:
+        cam: activation map, such as ``LTGradCAM(model, layers)``; maps of several layers are added
+            (:func:`camtools.fusion.layer_sum`).
+        rule: see :func:`camtools.thresholds.map_threshold`.
+        target: class of the object; 0 for a classifier of one logit.
+        gate: images whose probability of the class is at most 0.5 are background (softmax; sigmoid of one logit).
+
+    Raises:
+        ValueError: an unknown rule.
+
+    Example:
+        >>> import torch
+        >>> from camtools.cams import LTGradCAM
+        >>> from camtools.networks import VGG16CAM
+        >>> classifier = VGG16CAM(width=0.0625, dilated=False)
+        >>> segmenter = CAMSegmenter(LTGradCAM(classifier, classifier.cam_layers), gate=False)
+        >>> segmenter(torch.rand(3, 1, 32, 32)).shape
+        torch.Size([3, 2, 32, 32])
+    """
+
+    def __init__(self, cam: ActivationMap, rule: Rule = "otsu", target: int = 1, gate: bool = True) -> None:
+        super().__init__()
+        check_rule(rule)
+        self.cam = cam
+        self.classifier = cam.model
+        self.rule = rule
+        self.target = target
+        self.gate = gate
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Segment images.
+
+        Args:
+            images: ``(B, C, H, W)``, as the classifier takes them.
+
+        Returns:
+            Logits ``(B, 2, H, W)`` float32 in [-1, 1], background and object; see the class.
+
+        Raises:
+            ValueError: what the activation map refuses.
+        """
+        score = torch.full((len(images), 1, *images.shape[2:]), -1.0, device=images.device)
+        chosen = self._positive(images) if self.gate else torch.ones(len(images), dtype=torch.bool)
+        if chosen.any():
+            maps = layer_sum(self.cam(images[chosen], target=self.target))
+            peak = maps.amax(dim=(1, 2, 3), keepdim=True)
+            threshold = map_threshold(maps, self.rule)[:, None, None, None]
+            score[chosen] = torch.where(peak > 0, (maps - threshold) / peak, -1.0)
+        return torch.cat([-score, score], dim=1)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """State of the classifier, under its own names."""
+        return self.classifier.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the state of the classifier; as ``torch.nn.Module.load_state_dict``."""
+        return self.classifier.load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def _positive(self, images: Tensor) -> Tensor:
+        with torch.no_grad(), evaluation_mode(self.classifier):
+            images = prepare_images(images, self.classifier, channels_last=False)
+            passes = images.split(images_per_pass(images, self.cam.batch_size))
+            logits = torch.cat([as_logits(self.classifier(part), len(part)) for part in passes]).float()
+        chosen = class_indices(logits, self.target)[:, None]
+        probability = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        return probability.gather(1, chosen)[:, 0] > 0.5
