@@ -4,10 +4,34 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from camtools.cams import CAM, GradCAM, GradCAMpp, LayerCAM, LTGradCAM, LTLayerCAM, XGradCAM
+from camtools.cams import (
+    CAM,
+    AblationCAM,
+    FullGrad,
+    GradCAM,
+    GradCAMpp,
+    LayerCAM,
+    LTFullGrad,
+    LTGradCAM,
+    LTLayerCAM,
+    ScoreCAM,
+    XGradCAM,
+)
 
-GRADIENT_CLASSES = [GradCAM, GradCAMpp, XGradCAM, LayerCAM, LTGradCAM, LTLayerCAM]
-CAM_CLASSES = [CAM, *GRADIENT_CLASSES]
+
+def full_grad(model: nn.Module, layers: list[str], batch_size: int | None = None) -> FullGrad:
+    """FullGrad under the contract of the others; it takes layers with a bias, and all of them unless told otherwise."""
+    return FullGrad(model, batch_size=batch_size)
+
+
+def lt_full_grad(model: nn.Module, layers: list[str], batch_size: int | None = None) -> LTFullGrad:
+    return LTFullGrad(model, batch_size=batch_size)
+
+
+GRADIENT_CLASSES = [GradCAM, GradCAMpp, XGradCAM, LayerCAM, LTGradCAM, LTLayerCAM, full_grad, lt_full_grad]
+ANY_LAYER_CLASSES = [ScoreCAM, AblationCAM, *GRADIENT_CLASSES]
+CAM_CLASSES = [CAM, *ANY_LAYER_CLASSES]
+LAYER_CLASSES = [cam for cam in CAM_CLASSES if cam not in (full_grad, lt_full_grad)]  # which read the layers named
 LAYERS = ["features.1", "features.3", "features.5"]
 
 

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from camtools.cams import GradCAMpp, LayerCAM, XGradCAM, grad_cam, grad_cam_pp, layer_cam, xgrad_cam
-from tests.cam_models import GRADIENT_CLASSES, LAYERS, Classifier
+from tests.cam_models import ANY_LAYER_CLASSES, LAYERS, Classifier
 from tests.reference.cams import activation_and_gradient
 from tests.reference.gradient_maps import (
     reference_grad_cam_pp,
@@ -147,7 +147,7 @@ def test_three_dimensional_images(cam_class):
     torch.testing.assert_close(maps[1], fine[0])
 
 
-@pytest.mark.parametrize("cam_class", GRADIENT_CLASSES)
+@pytest.mark.parametrize("cam_class", ANY_LAYER_CLASSES)
 @pytest.mark.parametrize("frozen", [True, False])
 def test_bfloat16_model(cam_class, frozen, images):
     model = Classifier().double()
@@ -157,7 +157,7 @@ def test_bfloat16_model(cam_class, frozen, images):
     assert (maps - expected).norm() / expected.norm() < 0.05
 
 
-@pytest.mark.parametrize("cam_class", GRADIENT_CLASSES)
+@pytest.mark.parametrize("cam_class", ANY_LAYER_CLASSES)
 def test_output_contract(cam_class, images):
     cam = cam_class(Classifier(), LAYERS)
     maps = cam(MetaTensor(images), target=1)

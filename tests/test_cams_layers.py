@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from camtools.cams import CAM, GradCAM, class_activation_map, grad_cam
-from tests.cam_models import CAM_CLASSES, LAYERS, Classifier
+from tests.cam_models import CAM_CLASSES, LAYER_CLASSES, LAYERS, Classifier
 from tests.reference.cams import reference_grad_cam
 
 
@@ -50,13 +50,13 @@ def test_layers_must_be_a_list_of_names(model, layers):
         GradCAM(model, layers)
 
 
-@pytest.mark.parametrize("cam_class", CAM_CLASSES)
+@pytest.mark.parametrize("cam_class", LAYER_CLASSES)
 def test_layer_that_never_runs(cam_class, model, images):
     with pytest.raises(ValueError, match="layer 'unused' did not run in the forward pass; choose a layer"):
         cam_class(model, ["features.5", "unused"])(images)
 
 
-@pytest.mark.parametrize("cam_class", CAM_CLASSES)
+@pytest.mark.parametrize("cam_class", LAYER_CLASSES)
 def test_layer_that_runs_twice(cam_class, images):
     model = Classifier()
     model.features[5] = model.features[1]

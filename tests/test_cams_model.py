@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from camtools.cams import GradCAM
-from tests.cam_models import CAM_CLASSES, GRADIENT_CLASSES, LAYERS, Classifier
+from tests.cam_models import ANY_LAYER_CLASSES, CAM_CLASSES, LAYERS, Classifier, full_grad, lt_full_grad
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_inference_tensor_that_is_an_activation_or_is_used_again(skip, images):
         torch.testing.assert_close(cam(images.clone(), target=1), outside)
 
 
-@pytest.mark.parametrize("cam_class", GRADIENT_CLASSES)
+@pytest.mark.parametrize("cam_class", ANY_LAYER_CLASSES)
 def test_frozen_model(cam_class, model, images):
     expected = cam_class(model, LAYERS)(images, 1)
     torch.testing.assert_close(cam_class(model.requires_grad_(False), LAYERS)(images, 1), expected)
@@ -111,6 +111,21 @@ def test_images_that_require_grad_get_none(model, images, expected):
     images.requires_grad_()
     torch.testing.assert_close(GradCAM(model, LAYERS)(images, 1), expected)
     assert images.grad is None
+
+
+@pytest.mark.parametrize("cam_class", CAM_CLASSES)
+def test_model_that_writes_into_its_input(cam_class, images):
+    class Scales(Classifier):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.mul_(2))
+
+    before = images.clone()
+    model, plain = Scales(), Classifier()
+    plain.load_state_dict(model.state_dict())
+    maps = cam_class(model, ["features.5"])(images, target=1)
+    torch.testing.assert_close(images, before, rtol=0, atol=0)
+    if cam_class not in (full_grad, lt_full_grad):  # these multiply the input by its gradient
+        torch.testing.assert_close(maps, cam_class(plain, ["features.5"])(2 * images, target=1))
 
 
 class Counting(Classifier):

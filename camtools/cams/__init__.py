@@ -5,29 +5,40 @@ activations and gradients out of a model: ``maps = GradCAM(model, layers=[...])(
 :class:`LTActivationMap` truncates the gradients of any such function and adds its maps over the layers.
 """
 
+from camtools.cams.ablation_cam import AblationCAM, ablation_cam
 from camtools.cams.base import ActivationMap, GradientActivationMap
 from camtools.cams.cam import CAM, class_activation_map
+from camtools.cams.full_grad import FullGrad, bias_gradient_map
 from camtools.cams.grad_cam import GradCAM, grad_cam
 from camtools.cams.grad_cam_pp import GradCAMpp, grad_cam_pp
 from camtools.cams.layer_cam import LayerCAM, layer_cam
-from camtools.cams.lt_cam import LTActivationMap, LTGradCAM, LTLayerCAM, truncate_gradients
+from camtools.cams.lt_cam import LTActivationMap, LTFullGrad, LTGradCAM, LTLayerCAM
+from camtools.cams.score_cam import ScoreCAM, score_cam
+from camtools.cams.truncation import truncate_gradients
 from camtools.cams.xgrad_cam import XGradCAM, xgrad_cam
 
 __all__ = [
     "CAM",
+    "AblationCAM",
     "ActivationMap",
+    "FullGrad",
     "GradCAM",
     "GradCAMpp",
     "GradientActivationMap",
     "LTActivationMap",
+    "LTFullGrad",
     "LTGradCAM",
     "LTLayerCAM",
     "LayerCAM",
+    "ScoreCAM",
     "XGradCAM",
+    "ablation_cam",
+    "bias_gradient_map",
     "class_activation_map",
     "grad_cam",
     "grad_cam_pp",
     "layer_cam",
+    "score_cam",
     "truncate_gradients",
     "xgrad_cam",
 ]

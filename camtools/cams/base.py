@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from camtools.cams.capture import activation_gradients, check_layers, evaluation_mode, forward_with_activations
+from camtools.cams.passes import fresh_autocast_cache, images_per_pass, prepare_images, uncompiled
 from camtools.cams.targets import Target, check_target, class_indices
 
-__all__ = ["ActivationMap", "GradientActivationMap"]
+__all__ = ["ActivationMap", "GradientActivationMap", "upsample"]
 
 UPSAMPLING = {4: "bilinear", 5: "trilinear"}
+NOT_CHANNELS_LAST = "view size is not compatible"  # torch's words when Tensor.view meets another memory format
 
 
 class ActivationMap(ABC):
@@ -23,13 +25,17 @@ class ActivationMap(ABC):
     A subclass says how the maps of one chunk come about (:meth:`layer_maps`); this class cuts the batch into chunks,
     borrows the model, and upsamples. The model is in evaluation mode meanwhile and given back as it was: training
     flags, ``requires_grad``, no gradient in its parameters, no hook left, also when its forward raises. Gradients are
-    switched on where they are needed, so it works under ``torch.no_grad()`` and ``torch.inference_mode()``.
+    switched on where they are needed, so it works under ``torch.no_grad()`` and ``torch.inference_mode()``. Under
+    ``torch.autocast`` the passes through the model are cast, and the maps made from them are float32.
 
     Args:
         model: classifier ``(B, C, *spatial) -> (B, K)`` logits (or ``(B,)``: one logit), on the images' device. Any
-            floating-point type; images are cast to the type of its first parameter.
-        layers: names of submodules as in ``model.named_modules()``, one map for each.
-        batch_size: images per forward pass; None takes all at once. On a CPU, chunks of about 4 are fastest.
+            floating-point type; images are cast to the type of its first parameter and given in the channels-last
+            memory format, unless the model cannot take it. Of a model compiled by ``torch.compile``, the layers are
+            read uncompiled; only passes that read no layer (those of Score-CAM) run compiled.
+        layers: names of submodules as in ``model.named_modules()`` of the uncompiled model, one map for each.
+        batch_size: images per pass. None: what is fast, on a CPU 4 images of 256 x 256 or the same number of pixels,
+            elsewhere the whole batch.
 
     Raises:
         ValueError: an unknown layer name (the message lists near ones) or a batch size below 1.
@@ -38,9 +44,11 @@ class ActivationMap(ABC):
     def __init__(self, model: nn.Module, layers: Sequence[str], batch_size: int | None = None) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, or None for the whole batch, got {batch_size}")
-        self.model = model
-        self.layers = check_layers(model, layers)
+        self.model = uncompiled(model)
+        self.layers = check_layers(self.model, layers)
         self.batch_size = batch_size
+        self.scorer = model  # for passes that read no layer: the model as it was given, compiled or not
+        self._channels_last = True
 
     def __call__(self, images: Tensor, target: Target = None) -> Tensor:
         """Compute the activation maps of a batch.
@@ -64,16 +72,30 @@ class ActivationMap(ABC):
                 "a single image needs a batch dimension: images[None]"
             )
         target = check_target(target, len(images))
-        size = self.batch_size or max(len(images), 1)
-        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(self.model):
-            images = self._plain(images)
-            maps = images.new_empty((len(images), len(self.layers), *images.shape[2:]), dtype=torch.float32)
-            for start in range(0, len(images), size):
-                chunk = slice(start, start + size)
-                chosen = target[chunk] if isinstance(target, Tensor) else target
-                for index, layer_map in enumerate(self.layer_maps(images[chunk], chosen)):
-                    maps[chunk, index : index + 1] = _upsample(layer_map, images.shape[2:])
+        with torch.inference_mode(False), torch.no_grad(), fresh_autocast_cache(), evaluation_mode(self.model):
+            try:
+                return self._maps(images, target)
+            except RuntimeError as error:
+                if not self._channels_last or NOT_CHANNELS_LAST not in str(error):
+                    raise
+                self._channels_last = False
+                return self._maps(images, target)
+
+    def _maps(self, images: Tensor, target: Target) -> Tensor:
+        images = prepare_images(images, self.model, channels_last=self._channels_last)
+        size = images_per_pass(images, self.batch_size)
+        maps = images.new_empty((len(images), self.maps_per_image, *images.shape[2:]), dtype=torch.float32)
+        for start in range(0, len(images), size):
+            chunk = slice(start, start + size)
+            chosen = target[chunk] if isinstance(target, Tensor) else target
+            for index, layer_map in enumerate(self.layer_maps(images[chunk], chosen)):
+                maps[chunk, index : index + 1] = upsample(layer_map, images.shape[2:])
         return maps
+
+    @property
+    def maps_per_image(self) -> int:
+        """L, the number of maps that :meth:`layer_maps` returns: one per layer, unless the method adds them up."""
+        return len(self.layers)
 
     @abstractmethod
     def layer_maps(self, images: Tensor, target: Target) -> list[Tensor]:
@@ -88,13 +110,6 @@ class ActivationMap(ABC):
         Returns:
             One map ``(B, 1, *spatial of the layer)``, >= 0, per layer, in the order of ``self.layers``.
         """
-
-    def _plain(self, images: Tensor) -> Tensor:
-        images = images.as_subclass(Tensor)
-        if images.is_inference():
-            images = images.clone()  # autograd cannot save a tensor made in inference mode
-        parameter = next((p for p in self.model.parameters() if p.is_floating_point()), None)
-        return images if parameter is None else images.to(parameter.dtype)
 
 
 class GradientActivationMap(ActivationMap):
@@ -114,5 +129,6 @@ class GradientActivationMap(ActivationMap):
         """Combine activations and gradients ``(B, K, *spatial)`` of one layer into its map ``(B, 1, *spatial)``."""
 
 
-def _upsample(layer_map: Tensor, size: torch.Size) -> Tensor:
+def upsample(layer_map: Tensor, size: torch.Size) -> Tensor:
+    """Bring maps ``(B, L, *spatial)`` to the size of the images: bilinear or trilinear, corners not aligned."""
     return F.interpolate(layer_map, size=size, mode=UPSAMPLING[layer_map.ndim], align_corners=False)

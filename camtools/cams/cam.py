@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from camtools.cams.base import ActivationMap
 from camtools.cams.capture import forward_with_activations
+from camtools.cams.head import Head, head_mismatch, linear_heads
 from camtools.cams.targets import Target, class_indices
 
 __all__ = ["CAM", "class_activation_map"]
-
-Head = nn.Linear | nn.Conv2d | nn.Conv3d
 
 
 def class_activation_map(activations: Tensor, weights: Tensor) -> Tensor:
@@ -63,7 +62,7 @@ class CAM(ActivationMap):
     Args:
         model: classifier that returns logits.
         layers: names of submodules, one map for each; usually the one before the head.
-        batch_size: images per forward pass; None takes all at once.
+        batch_size: images per pass; None chooses.
         head: name of the linear layer or 1x1 convolution; None takes the last one of the model.
 
     Raises:
@@ -82,44 +81,24 @@ class CAM(ActivationMap):
         self, model: nn.Module, layers: Sequence[str], batch_size: int | None = None, head: str | None = None
     ) -> None:
         super().__init__(model, layers, batch_size)
-        self.head = _find_head(model, head)
+        self.head = _find_head(self.model, head)
 
     def layer_maps(self, images: Tensor, target: Target) -> list[Tensor]:
         """Compute the maps of one chunk; see :meth:`ActivationMap.layer_maps`."""
         logits, activations = forward_with_activations(self.model, self.layers, images, differentiable=False)
         for name, features in activations.items():
-            self._check(name, features, logits)
+            mismatch = head_mismatch(self.head, name, features, logits)
+            if mismatch is not None:
+                raise ValueError(
+                    f"CAM {mismatch}; choose the layer that the model averages, name its head with head=..., "
+                    "or use GradCAM"
+                )
         weights = self.head.weight.flatten(1)[class_indices(logits, target)]
         return [class_activation_map(activations[name], weights) for name in self.layers]
 
-    def _check(self, name: str, features: Tensor, logits: Tensor) -> None:
-        weights = self.head.weight.flatten(1).float()
-        averages = features.flatten(2).mean(dim=2, dtype=torch.float32)
-        if weights.shape != (logits.shape[1], averages.shape[1]):
-            raise ValueError(
-                f"CAM needs a head with {averages.shape[1]} inputs, the channels of layer {name!r}, and "
-                f"{logits.shape[1]} outputs; found {self.head} with weights {tuple(weights.shape)}; "
-                "name the head with head=..., choose the layer before it, or use GradCAM"
-            )
-        bias = weights.new_zeros(()) if self.head.bias is None else self.head.bias.float()
-        # The tolerance covers the rounding of half precision and TF32, relative to the summed magnitudes.
-        terms = averages[:, None] * weights
-        magnitude = terms.abs().sum(dim=2) + bias.abs() + 1e-6
-        tolerance = max(0.01, 4 * torch.finfo(logits.dtype).eps) * magnitude
-        if bool(((terms.sum(dim=2) + bias - logits).abs() > tolerance).any()):
-            raise ValueError(
-                f"CAM needs logits that are the head of the global average of layer {name!r}, which they are not "
-                f"({self.head}); choose the layer that the model averages, or use GradCAM"
-            )
-
 
 def _find_head(model: nn.Module, name: str | None) -> Head:
-    heads: dict[str, Head] = {}
-    for key, module in model.named_modules():
-        if isinstance(module, nn.Linear) or (
-            isinstance(module, nn.Conv2d | nn.Conv3d) and all(size == 1 for size in module.kernel_size)
-        ):
-            heads[key] = module
+    heads = linear_heads(model)
     if not heads or name not in (None, *heads):
         raise ValueError(
             f"CAM needs a head, a linear layer or 1x1 convolution; got head={name!r}, "

@@ -10,11 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from camtools.cams.passes import eager
 from camtools.cams.targets import as_logits
 
-__all__ = ["activation_gradients", "check_layers", "evaluation_mode", "forward_with_activations"]
+__all__ = ["activation_gradients", "check_layers", "evaluation_mode", "forward_with_activations", "lazy_clone"]
 
-_lazy_clone = getattr(torch, "_lazy_clone", torch.clone)
+lazy_clone = getattr(torch, "_lazy_clone", torch.clone)
 
 
 def check_layers(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
@@ -84,8 +85,8 @@ def forward_with_activations(
         for name in dict.fromkeys(layers):
             hook = partial(_keep, activations, name, images.ndim, differentiable)
             handles.append(model.get_submodule(name).register_forward_hook(hook))
-        with torch.no_grad():  # gives the caller's gradient mode back, which a hook may change
-            logits = as_logits(model(images), len(images))
+        with torch.no_grad(), eager(model):  # gives the caller's gradient mode back, which a hook may change
+            logits = as_logits(model(lazy_clone(images)), len(images))
     finally:
         for handle in handles:
             handle.remove()
@@ -93,7 +94,7 @@ def forward_with_activations(
     if missing:
         raise ValueError(
             f"layer {missing[0]!r} did not run in the forward pass; choose a layer that the model calls as a module "
-            "(compiled and scripted models do not call theirs: pass the original model)"
+            "(a scripted model does not call its own: pass the original model)"
         )
     return logits, activations
 
@@ -118,13 +119,13 @@ def _keep(
     # A lazy clone copies only when one side is written to: free for most models, and in-place operations of the
     # model, before or after, cannot reach what is kept (nor do they meet a leaf, which autograd refuses). It is
     # private in torch; where it is missing, a plain copy does.
-    kept = _lazy_clone(output)
+    kept = lazy_clone(output)
     if differentiable:
         if not kept.requires_grad:
             kept = kept.detach().requires_grad_()
         torch.set_grad_enabled(True)
     activations[name] = kept
-    return _lazy_clone(kept)
+    return lazy_clone(kept)
 
 
 def activation_gradients(logits: Tensor, indices: Tensor, activations: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -61,7 +61,7 @@ class GradCAMpp(GradientActivationMap):
     Args:
         model: classifier that returns logits.
         layers: names of submodules, one map for each.
-        batch_size: images per forward pass; None takes all at once.
+        batch_size: images per pass; None chooses.
 
     Raises:
         ValueError: an unknown layer name or a batch size below 1.

@@ -1,4 +1,4 @@
-"""LTGrad-CAM and LTLayer-CAM: the layerization and truncation tricks for any map made from gradients."""
+"""LTGrad-CAM, LTLayer-CAM and LTFullGrad: the layerization and truncation tricks for any map made from gradients."""
 
 from __future__ import annotations
 
@@ -7,54 +7,14 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from camtools.cams.base import GradientActivationMap
+from camtools.cams.full_grad import FullGrad, Normalize
 from camtools.cams.grad_cam import grad_cam
 from camtools.cams.layer_cam import layer_cam
 from camtools.cams.targets import Target
+from camtools.cams.truncation import check_percentile, truncate_gradients
 from camtools.fusion import layer_sum
 
-__all__ = ["LTActivationMap", "LTGradCAM", "LTLayerCAM", "truncate_gradients"]
-
-
-def truncate_gradients(gradients: Tensor, percentile: float) -> Tensor:
-    r"""Truncation trick: keep the large positive gradients of each channel, set all others to zero.
-
-    .. math:: g_k(i) \mapsto \mathbb{I}(g_k(i) \ge \delta_k) \, g_k(i)
-
-    where :math:`\delta_k` is the percentile of the positive gradients of channel k, with linear interpolation as in
-    ``numpy.percentile``. Percentile 0 keeps every positive gradient, 100 only the largest; a channel without a
-    positive gradient becomes zero. Eq. 10 and 11 of the paper write > instead of the >= of eq. 9; only >= keeps every
-    positive gradient at percentile 0, and a channel whose positive gradients are all equal.
-
-    Source: LTGrad-CAM (Dong et al., 2023), eq. 9.
-
-    Args:
-        gradients: ``(B, K, *spatial)``, floating point.
-        percentile: in 0..100.
-
-    Returns:
-        ``(B, K, *spatial)``, >= 0, of the type and on the device of the gradients; NaN stays NaN.
-
-    Raises:
-        ValueError: a percentile outside 0..100 or gradients without spatial dimension.
-
-    Example:
-        >>> import torch
-        >>> gradients = torch.tensor([[[1.0, 3.0, -8.0, 2.0, 5.0]]])  # positive: 1, 2, 3, 5; their median is 2.5
-        >>> truncate_gradients(gradients, percentile=50)
-        tensor([[[0., 3., 0., 0., 5.]]])
-    """
-    _check_percentile(percentile)
-    if gradients.ndim < 3:
-        raise ValueError(f"gradients must be (B, K, *spatial), got shape {tuple(gradients.shape)}")
-    flat = gradients.flatten(2).relu()
-    ascending = flat.sort(dim=2).values
-    count = (ascending > 0).sum(dim=2, keepdim=True)
-    # A value reaches a percentile interpolated between two neighbours just when it reaches the upper neighbour. That
-    # one is a value of the channel itself: the same threshold without rounding, in half precision too.
-    rank = ((count - 1).double() * percentile / 100).ceil().long()
-    last = flat.shape[2] - 1
-    threshold = ascending.gather(2, (last + 1 - count + rank).clamp(max=last))
-    return flat.masked_fill(flat < threshold, 0).view_as(gradients)
+__all__ = ["LTActivationMap", "LTFullGrad", "LTGradCAM", "LTLayerCAM"]
 
 
 class LTActivationMap(GradientActivationMap):
@@ -75,7 +35,7 @@ class LTActivationMap(GradientActivationMap):
         function: :math:`M`, from activations and gradients ``(B, K, *spatial)`` of one layer to its map
             ``(B, 1, *spatial)``, >= 0, such as :func:`~camtools.cams.grad_cam`.
         percentile: of the positive gradients of each channel, in 0..100.
-        batch_size: images per forward pass; None takes all at once.
+        batch_size: images per pass; None chooses.
 
     Raises:
         ValueError: an unknown layer name, a percentile outside 0..100 or a batch size below 1.
@@ -99,7 +59,7 @@ class LTActivationMap(GradientActivationMap):
         batch_size: int | None = None,
     ) -> None:
         super().__init__(model, layers, batch_size)
-        _check_percentile(percentile)
+        check_percentile(percentile)
         self.function = function
         self.percentile = percentile
 
@@ -130,7 +90,7 @@ class LTGradCAM(LTActivationMap):
         model: classifier that returns logits.
         layers: names of submodules, whose maps are added.
         percentile: of the positive gradients of each channel, in 0..100.
-        batch_size: images per forward pass; None takes all at once.
+        batch_size: images per pass; None chooses.
 
     Raises:
         ValueError: an unknown layer name, a percentile outside 0..100 or a batch size below 1.
@@ -160,7 +120,7 @@ class LTLayerCAM(LTActivationMap):
         model: classifier that returns logits.
         layers: names of submodules, whose maps are added.
         percentile: of the positive gradients of each channel, in 0..100.
-        batch_size: images per forward pass; None takes all at once.
+        batch_size: images per pass; None chooses.
 
     Raises:
         ValueError: an unknown layer name, a percentile outside 0..100 or a batch size below 1.
@@ -179,6 +139,44 @@ class LTLayerCAM(LTActivationMap):
         super().__init__(model, layers, layer_cam, percentile, batch_size)
 
 
-def _check_percentile(percentile: float) -> None:
-    if not 0 <= percentile <= 100:  # also true of NaN
-        raise ValueError(f"percentile must be in 0..100 (20 keeps the largest 80% of the positive), got {percentile}")
+class LTFullGrad(FullGrad):
+    """LTFullGrad: FullGrad from truncated gradients; the layers are added up in FullGrad itself.
+
+    The gradients of the layers' feature maps are truncated (:func:`truncate_gradients`), each channel by itself. That
+    of the input is not: eq. 9 truncates "a certain target feature map", which the input is not.
+
+    Source: LTGrad-CAM (Dong et al., 2023), eq. 6-7 in eq. 10.
+
+    Args:
+        model: classifier that returns logits.
+        layers: names of convolutions or normalisations with a bias; None takes all of them that run.
+        percentile: of the positive gradients of each channel, in 0..100.
+        batch_size: images per pass; None chooses.
+        normalize: ``"channel"`` (the papers) or ``"layer"`` (the code of FullGrad's authors).
+
+    Raises:
+        ValueError: as :class:`FullGrad`, or a percentile outside 0..100.
+
+    Example:
+        >>> import torch
+        >>> from camtools.networks import VGG16CAM
+        >>> model = VGG16CAM(width=0.0625)
+        >>> LTFullGrad(model)(torch.rand(2, 1, 64, 64), target=1).shape
+        torch.Size([2, 1, 64, 64])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[str] | None = None,
+        percentile: float = 20,
+        batch_size: int | None = None,
+        normalize: Normalize = "channel",
+    ) -> None:
+        super().__init__(model, layers, batch_size, normalize)
+        check_percentile(percentile)
+        self.percentile = percentile
+
+    def relevant(self, gradients: Tensor) -> Tensor:
+        """The truncated gradients of a layer."""
+        return truncate_gradients(gradients, self.percentile)

@@ -1,0 +1,74 @@
+"""Score-CAM and Ablation-CAM from the equations: one image (C, H, W), one channel, one forward pass at a time."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tests.reference.cams import reference_bilinear
+
+
+def layer_output(model: nn.Module, layer: str, image: Tensor) -> Tensor:
+    """Activation (K, h, w) of a layer, copied before the model can change it."""
+    kept: list[Tensor] = []
+    hook = model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: kept.append(output.clone()))
+    with torch.no_grad():
+        model(image[None])
+    hook.remove()
+    return kept[0][0]
+
+
+def reference_mask(channel: Tensor, height: int, width: int) -> Tensor:
+    """Wang et al., eq. 5-6: upsampled, then scaled to 0..1 by its own extremes; zero for a constant channel."""
+    if len(set(channel.flatten().tolist())) == 1:
+        return torch.zeros(height, width, dtype=channel.dtype)
+    upsampled = reference_bilinear(channel, height, width)
+    lowest, highest = min(upsampled.flatten().tolist()), max(upsampled.flatten().tolist())
+    return (upsampled - lowest) / (highest - lowest)
+
+
+def weighted_map(activation: Tensor, weights: list[float]) -> Tensor:
+    channels, h, w = activation.shape
+    layer_map = torch.zeros(h, w, dtype=activation.dtype)
+    for i in range(h):
+        for j in range(w):
+            layer_map[i, j] = max(math.fsum(weights[k] * float(activation[k, i, j]) for k in range(channels)), 0.0)
+    return layer_map
+
+
+def reference_score_cam_map(activation: Tensor, scores: list[float]) -> Tensor:
+    """Wang et al., algorithm 1, from the increases of the scores on: (h, w)."""
+    total = math.fsum(math.exp(score) for score in scores)
+    return weighted_map(activation, [math.exp(score) / total for score in scores])
+
+
+def reference_score_cam(model: nn.Module, layer: str, image: Tensor, target: int) -> Tensor:
+    """Wang et al., algorithm 1, with a black baseline image: (H, W)."""
+    height, width = image.shape[1:]
+    activation = layer_output(model, layer, image)
+    with torch.no_grad():
+        baseline = float(model(torch.zeros_like(image)[None])[0, target])
+        increases = [
+            float(model((image * reference_mask(channel, height, width))[None])[0, target]) - baseline
+            for channel in activation
+        ]
+    return reference_bilinear(reference_score_cam_map(activation, increases), height, width)
+
+
+def reference_ablation_cam(model: nn.Module, layer: str, image: Tensor, target: int) -> Tensor:
+    """Desai and Ramaswamy: the whole model once for each channel, which a hook sets to zero: (H, W)."""
+    activation = layer_output(model, layer, image)
+    weights = []
+    with torch.no_grad():
+        score = float(model(image[None])[0, target])
+        for k in range(len(activation)):
+            ablated = activation.clone()
+            ablated[k] = 0
+            hook = model.get_submodule(layer).register_forward_hook(
+                lambda m, i, o, ablated=ablated: ablated.clone()[None]
+            )
+            weights.append((score - float(model(image[None])[0, target])) / score)
+            hook.remove()
+    return reference_bilinear(weighted_map(activation, weights), *image.shape[1:])

@@ -1,0 +1,144 @@
+"""How a batch is fed to a model: chunks, channels last, half precision, autocast, compiled models."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camtools.cams import CAM, GradCAM
+from camtools.cams.passes import images_per_pass
+from tests.cam_models import CAM_CLASSES, GRADIENT_CLASSES, LAYERS, Classifier
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def model() -> Classifier:
+    return Classifier().eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(4, 2, 8, 10)
+
+
+def watch_inputs(model: nn.Module, kept: list[Tensor]) -> None:
+    model.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0]))
+
+
+def test_passes_hold_about_the_same_number_of_pixels():
+    assert images_per_pass(torch.zeros(99, 3, 256, 256), None) == 4
+    assert images_per_pass(torch.zeros(99, 1, 128, 128), None) == 16
+    assert images_per_pass(torch.zeros(99, 1, 64, 64, 32), None) == 2
+    assert images_per_pass(torch.zeros(99, 1, 4096, 4096), None) == 1
+    assert images_per_pass(torch.zeros(0, 1, 8, 8), None) == 1
+    assert images_per_pass(torch.zeros(99, 1, 8, 8), 5) == 5
+    assert images_per_pass(torch.empty(99, 1, 256, 256, device="meta"), None) == 99  # any device that is no CPU
+
+
+def test_one_channel_images_are_given_channels_last_too():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    seen: list[Tensor] = []
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    GradCAM(model, ["0"])(torch.rand(2, 1, 8, 9), target=1)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert not seen[0].is_contiguous()
+
+
+class Views(Classifier):
+    """A model of its time: Tensor.view, which channels-last activations do not allow."""
+
+    passes = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        features = self.features(images)
+        return self.head(features.view(len(images), 6, -1).view(len(images), -1)[:, :6])
+
+
+@pytest.mark.parametrize("cam_class", GRADIENT_CLASSES)
+def test_model_that_cannot_take_channels_last_gets_what_it_can(cam_class, images):
+    class Reshapes(Views):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(self.features(images).reshape(len(images), -1)[:, :6])
+
+    model, twin = Views().eval(), Reshapes().eval()
+    twin.load_state_dict(model.state_dict())
+    cam = cam_class(model, LAYERS)
+    maps = cam(images, target=1)
+    torch.testing.assert_close(maps, cam_class(twin, LAYERS)(images, target=1))
+    passes = model.passes
+    cam(images, target=1)
+    assert model.passes == passes + 1  # what it cannot take is tried once only
+
+
+def test_other_errors_of_the_model_are_not_tried_again(images):
+    class Fails(Classifier):
+        passes = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.passes += 1
+            raise RuntimeError("no luck")
+
+    model = Fails()
+    with pytest.raises(RuntimeError, match="no luck"):
+        GradCAM(model, LAYERS)(images)
+    assert model.passes == 1
+
+
+@pytest.mark.parametrize("cam_class", CAM_CLASSES)
+def test_autocast_changes_the_passes_and_little_else(cam_class, model, images):
+    cam = cam_class(model, ["features.5"])
+    expected = cam(images, target=1)
+    seen: list[torch.dtype] = []
+    handle = model.features[5].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = cam(images, target=1)
+    handle.remove()
+    assert set(seen) == {torch.bfloat16}
+    assert maps.dtype == torch.float32
+    torch.testing.assert_close(maps, expected, rtol=0.1, atol=0.05 * float(expected.max()))
+    assert not torch.equal(maps, expected)
+
+
+def test_maps_inside_an_autocast_region_do_not_stop_training(model, images):
+    with torch.autocast("cpu", torch.bfloat16):
+        GradCAM(model, LAYERS)(images, target=1)
+        CAM(model, LAYERS[-1:])(images, target=1)
+        model(images).sum().backward()
+    assert all(p.grad is not None for name, p in model.named_parameters() if not name.startswith("unused"))
+
+
+@pytest.mark.parametrize("cam_class", CAM_CLASSES)
+@pytest.mark.parametrize("way", ["whole", "in place", "one layer"])
+def test_compiled_models(cam_class, way, model, images):
+    expected = cam_class(copy.deepcopy(model), ["features.5"])(images, target=1)
+    torch.compiler.reset()
+    if way == "whole":
+        compiled = torch.compile(model, backend="eager")
+    else:
+        compiled = model
+        (model if way == "in place" else model.features[5]).compile(backend="eager")
+    with torch.no_grad():
+        logits = compiled(images)
+    torch.testing.assert_close(cam_class(compiled, ["features.5"])(images, target=1), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), logits)
+
+
+def test_half_precision_and_channels_last_models(images):
+    for cam_class in GRADIENT_CLASSES:
+        torch.manual_seed(0)
+        model = Classifier().eval()
+        expected = cam_class(model, ["features.5"])(images, target=1)
+        last = cam_class(copy.deepcopy(model).to(memory_format=torch.channels_last), ["features.5"])
+        torch.testing.assert_close(last(images, target=1), expected)
+        half = cam_class(copy.deepcopy(model).bfloat16(), ["features.5"])(images, target=1)
+        # a maximum that rounding makes another pixel's moves a gradient, so single pixels may differ by more
+        assert 0 < (half - expected).abs().mean() < 0.05 * expected.mean()
