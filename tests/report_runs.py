@@ -71,7 +71,8 @@ def make_run(folder: Path, names: tuple[str, str] = ("case_1", "case_2"), method
         "segment": {"status": "running"},
     }
     versions = {"versions": {"torch": "2.15.0"}, "camtools": "0.1.0", "python": "3.11.9"}
-    manifest = {"method": method, "seed": 7, "config": {"lr": 0.01, "layers": ["<x>"]}, "stages": stages, **versions}
+    config = {"lr": 0.01, "layers": ["<x>"], "classify": {}, "segment": {}}
+    manifest = {"method": method, "seed": 7, "config": config, "stages": stages, **versions}
     write_json(manifest, folder / "manifest.json")
     return folder
 

@@ -52,6 +52,23 @@ def test_threshold_comes_from_validation_alone(tmp_path: Path, axis: int) -> Non
         assert scores.hd95_mm == pytest.approx(3, abs=1e-4)
 
 
+def test_written_masks_are_scored_as_they_are(tmp_path: Path) -> None:
+    splits = {"validation": [], "test": [make_case(tmp_path, "t", (0.3, 0.2))]}
+    written = np.zeros(SHAPE, np.uint8)
+    written[2:6, 2:8, 1] = 1
+    written[6:8, 2:8, 1] = 1  # half as large again as the truth
+    write_volume(tmp_path / "maps/t_mask.nii.gz", written)
+    Evaluation(splits, tmp_path / "predictions", tmp_path, tmp_path / "maps", pseudo_masks="written").run()
+    rows = [row for row in read_metrics(tmp_path / "metrics.csv") if row.output == "pseudo_mask"]
+    assert [(row.split, row.case, row.slice_index) for row in rows] == [("test", "t", 1)]
+    assert rows[0].scores.dice == pytest.approx(2 * 24 / (24 + 36), abs=1e-5)
+
+
+def test_kind_of_pseudo_masks_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pseudo_masks must be 'searched' or 'written', got 'otsu'"):
+        Evaluation({}, tmp_path, tmp_path, pseudo_masks="otsu")  # type: ignore[arg-type]
+
+
 def test_items_without_a_mask_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bare = {"image": "nowhere.nii.gz", "case": "bare"}
     splits = {"validation": [bare], "test": [bare, make_case(tmp_path, "t", (0.3, 0.2))]}

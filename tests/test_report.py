@@ -179,6 +179,30 @@ def test_method_without_maps_and_seeds_has_fewer_columns(run: Path) -> None:
     assert headings == [["Image", "Fused map", "Prediction"]] * 2
 
 
+def test_method_that_thresholds_its_map_has_a_pseudo_mask_and_no_segmenter(run: Path) -> None:
+    panel = make_panel()
+    arrays = {"cam": panel.arrays["cam"], "mask": panel.arrays["cam"] > 0.5}
+    for case in ("case_1", "case_2"):
+        save_panel(run, make_panel(case, layers=(), arrays=arrays))
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["config"]["segment"]
+    write_json(manifest, run / "manifest.json")
+    content = read_run(run)
+    assert [list(row.cells) for row in sheet_rows(content)] == [["Image", "Fused map", "Pseudo-mask", "Prediction"]] * 2
+    assert list(content.histories) == ["classifier"]
+    page = page_of(run)
+    assert "Segmenter" not in page.words
+    assert "foreground seed" not in page.words
+    assert "Maps: 0  1" in page.words
+    assert "pseudo-mask, prediction" in page.words
+
+
+def test_run_that_trains_nothing_says_so(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    write_json(manifest | {"config": {"predict": {}}}, run / "manifest.json")
+    assert "This run trains no network." in page_of(run).words
+
+
 def test_curves_of_a_shared_classifier_are_found(run: Path, tmp_path: Path) -> None:
     (run / "classifier").rename(tmp_path / "shared")
     manifest = json.loads((run / "manifest.json").read_text())

@@ -113,6 +113,13 @@ def test_masks_of_training_cases_are_not_shown(run: Path) -> None:
         centre(row.cells["Prediction"], FOREGROUND_COLOUR)
 
 
+def test_pseudo_mask_is_outlined() -> None:
+    mask = corner_mask()[..., SLICE] > 0
+    cells = draw_cells(make_panel(arrays={"mask": mask.astype(np.float32)}), prediction=mask)
+    assert list(cells) == ["Image", "Pseudo-mask", "Prediction"]
+    assert np.array_equal(np.asarray(cells["Pseudo-mask"]), np.asarray(cells["Prediction"]))
+
+
 def test_constant_image_is_drawn() -> None:
     cell = draw_cells(make_panel(image=np.full((24, 20), 7.0)))["Image"]
     assert np.asarray(cell).max() == 0

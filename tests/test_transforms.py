@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from camtools.fusion import mean, normalize_max, normalize_min_max, uncertainty_weighted_mean
 from camtools.geodesic import seed_pseudo_label
+from camtools.thresholds import map_threshold
 from camtools.transforms import (
     ActivationMapsd,
     FuseMapsd,
@@ -26,6 +27,7 @@ from camtools.transforms import (
     ScaleSlicesd,
     SeedPseudoLabeld,
     SliceAxisLastd,
+    ThresholdMapsd,
 )
 from tests.conftest import oblique_affine, write_volume
 
@@ -142,6 +144,23 @@ def test_normalising_and_fusing_a_volume_equals_doing_it_slice_by_slice() -> Non
     for k in range(4):
         expected = normalize_min_max(volume_of(1, channels=3).as_tensor()[None, ..., k])
         torch.testing.assert_close(rescaled.as_tensor()[None, ..., k], expected)
+
+
+@pytest.mark.parametrize("rule", ["otsu", "midpoint", 0.7])
+def test_mask_of_a_volume_equals_that_of_its_slices(rule: Any) -> None:
+    cam = volume_of(4)
+    cam[..., 2] = 0
+    cam[..., 3] *= 5  # each slice has a threshold of its own
+    data = ThresholdMapsd("cam", rule=rule, output_key="object")({"cam": cam})
+    assert data["cam"] is cam
+    assert data["object"].dtype == torch.float32
+    torch.testing.assert_close(data["object"].affine, cam.affine)
+    assert data["object"][..., 2].sum() == 0
+    for k in range(4):
+        maps = cam.as_tensor()[None, ..., k]
+        expected = maps > map_threshold(maps, rule)
+        assert torch.equal(data["object"].as_tensor()[None, ..., k], expected.float())
+        assert expected.any() == (k != 2)
 
 
 @pytest.mark.parametrize("threshold", ["auto", 0.4])

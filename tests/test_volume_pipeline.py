@@ -101,3 +101,8 @@ def test_panel_keeps_the_middle_positive_slice(tmp_path: Path) -> None:
     np.testing.assert_allclose(panel["maps"], data["maps"][..., 2])
     assert panel["layers"].tolist() == ["x", "y", "z"]
     assert panel["foreground_seeds"].dtype == bool
+    bare = {key: data[key] for key in ("slice_labels", "image", "maps", "cam")} | {"case": "c", "mask": volume(1) > 0.5}
+    SavePanel(tmp_path, cases=["c"])(bare)
+    panel = np.load(tmp_path / "c.npz", allow_pickle=False)
+    assert set(panel.files) == {"case", "slice_index", "slice_axis", "image", "cam", "mask"}
+    np.testing.assert_array_equal(panel["mask"], bare["mask"][0, ..., 2])

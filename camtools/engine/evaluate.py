@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from tqdm import tqdm
 
 from camtools.data.datalist import case_name
@@ -17,6 +16,7 @@ from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slices import pseudo_label_files
 from camtools.data.volumes import read_volume
 from camtools.engine.metrics_csv import MetricsRow, write_metrics
+from camtools.engine.padding import cat_padded
 from camtools.metrics import slice_scores, volume_scores
 from camtools.thresholds import search_dice
 
@@ -28,8 +28,7 @@ logger = logging.getLogger("camtools")
 class Evaluation:
     """Compare what a run wrote with the masks of its validation and test items.
 
-    Predictions are scored in 3D, one row per volume. Fused activation maps become pseudo-masks at the threshold with
-    the best mean Dice over the *validation* slices, as the papers do, and are scored in 2D, one row per positive slice.
+    Predictions are scored in 3D, one row per volume; pseudo-masks in 2D, one row per positive slice.
 
     Args:
         splits: items by name of the split; items without a mask are passed over.
@@ -37,6 +36,12 @@ class Evaluation:
         output_dir: folder of ``metrics.csv``.
         pseudo_label_dir: folder of the fused activation maps; None scores the predictions alone.
         slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        pseudo_masks: ``"searched"``: the maps at the threshold with the best mean Dice over the *validation* slices, as
+            papers do whose method has no threshold of its own. ``"written"``: the masks ``<case>_mask.nii.gz`` that the
+            method wrote there.
+
+    Raises:
+        ValueError: another word for ``pseudo_masks``.
     """
 
     def __init__(
@@ -46,11 +51,15 @@ class Evaluation:
         output_dir: str | Path,
         pseudo_label_dir: str | Path | None = None,
         slice_axis: int | None = None,
+        pseudo_masks: Literal["searched", "written"] = "searched",
     ) -> None:
+        if pseudo_masks not in ("searched", "written"):
+            raise ValueError(f"pseudo_masks must be 'searched' or 'written', got {pseudo_masks!r}.")
         self.splits = {split: [item for item in items if item.get("label")] for split, items in splits.items()}
         self.prediction_dir = Path(prediction_dir)
         self.output_dir = Path(output_dir)
         self.pseudo_label_dir = pseudo_label_dir
+        self.pseudo_masks = pseudo_masks
         self.slice_axis = slice_axis
 
     def run(self) -> None:
@@ -74,11 +83,9 @@ class Evaluation:
 
     def _pseudo_mask_rows(self, folder: str | Path) -> list[MetricsRow]:
         pairs = {split: [self._pair(folder, item) for item in items] for split, items in self.splits.items()}
-        if not pairs.get("validation"):
-            logger.warning("evaluate: no validation masks, so no threshold for pseudo-masks; they are not scored")
+        threshold = 0.5 if self.pseudo_masks == "written" else _searched_threshold(pairs.get("validation"))
+        if threshold is None:
             return []
-        threshold = search_dice(*_positive_slices(pairs["validation"]))
-        logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
         return [
             MetricsRow(split, "pseudo_mask", case_name(item), index, scores)
             for split, items in self.splits.items()
@@ -87,10 +94,20 @@ class Evaluation:
         ]
 
     def _pair(self, folder: str | Path, item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        cam = read_volume(pseudo_label_files(folder, item)["cam"])
+        written = Path(folder) / f"{case_name(item)}_mask.nii.gz"
+        cam = read_volume(written if self.pseudo_masks == "written" else pseudo_label_files(folder, item)["cam"])
         axis = slice_axis_of(cam, self.slice_axis)
         mask = read_volume(item["label"])
         return cam.as_tensor()[0].movedim(axis, -1), _mask(mask).movedim(axis, -1)
+
+
+def _searched_threshold(pairs: list[tuple[torch.Tensor, torch.Tensor]] | None) -> float | None:
+    if not pairs:
+        logger.warning("evaluate: no validation masks, so no threshold for pseudo-masks; they are not scored")
+        return None
+    threshold = search_dice(*_positive_slices(pairs))
+    logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
+    return threshold
 
 
 def _mask(volume: Any) -> torch.Tensor:
@@ -98,12 +115,7 @@ def _mask(volume: Any) -> torch.Tensor:
 
 
 def _positive_slices(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps and masks ``(B, 1, H, W)`` of all positive slices; zeros pad the smaller ones, which changes no Dice."""
+    """Maps and masks ``(B, 1, H, W)`` of all positive slices."""
     chosen = [(cam[..., k], mask[..., k]) for cam, mask in pairs for k in range(mask.shape[-1]) if mask[..., k].any()]
-    height, width = (max(cam.shape[axis] for cam, _ in chosen) for axis in (0, 1))
-    padding = [(0, width - cam.shape[1], 0, height - cam.shape[0]) for cam, _ in chosen]
-    maps, masks = (
-        torch.stack([functional.pad(pair[which], pad) for pair, pad in zip(chosen, padding, strict=True)])[:, None]
-        for which in (0, 1)
-    )
+    maps, masks = (cat_padded([pair[which][None, None] for pair in chosen]) for which in (0, 1))
     return maps, masks

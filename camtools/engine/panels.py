@@ -13,23 +13,24 @@ from camtools.data.files import atomic_path
 
 __all__ = ["SavePanel"]
 
-KEYS = ("image", "maps", "cam", "spl", "foreground_seeds", "background_seeds")
+KEYS = ("cam", "mask", "spl", "foreground_seeds", "background_seeds")
 
 
 class SavePanel:
     """A step of a :class:`camtools.engine.VolumePipeline` that keeps the middle one of the slices tagged positive.
 
-    Writes ``folder/<case>.npz``: ``image``, ``maps``, ``cam``, ``spl``, the seeds, and which slice it is.
+    Writes ``folder/<case>.npz``: which slice it is, ``image``, and what the method made of it: ``maps``, ``cam``,
+    ``mask``, ``spl``, the seeds; what it does not make is left out.
 
     Args:
         folder: where the panels go.
         cases: names of the cases to keep (a few: each becomes a row of the contact sheet).
-        layers: names of the layers of ``maps``.
+        layers: names of the layers of ``maps``; without them the maps are not kept.
         slice_axis: as given to ``SliceAxisLastd``.
     """
 
     def __init__(
-        self, folder: str | Path, cases: Sequence[str], layers: Sequence[str], slice_axis: int | None = None
+        self, folder: str | Path, cases: Sequence[str], layers: Sequence[str] = (), slice_axis: int | None = None
     ) -> None:
         self.folder = Path(folder)
         self.cases = frozenset(cases)
@@ -42,10 +43,11 @@ class SavePanel:
         if case in self.cases:
             positive = np.flatnonzero(data["slice_labels"])
             index = int(positive[len(positive) // 2]) if len(positive) else data["image"].shape[-1] // 2
-            chosen = {key: np.asarray(data[key][..., index].cpu()) for key in KEYS}
-            arrays: dict[str, Any] = {key: chosen[key][0] for key in KEYS if key not in ("image", "maps")}
-            arrays |= {"image": chosen["image"].mean(axis=0), "maps": chosen["maps"], "layers": np.array(self.layers)}
-            arrays |= {"case": case, "slice_index": index}
+            chosen = {key: np.asarray(data[key][..., index].cpu()) for key in ("image", "maps", *KEYS) if key in data}
+            arrays: dict[str, Any] = {key: chosen[key][0] for key in KEYS if key in chosen}
+            if self.layers:
+                arrays |= {"maps": chosen["maps"], "layers": np.array(self.layers)}
+            arrays |= {"image": chosen["image"].mean(axis=0), "case": case, "slice_index": index}
             arrays["slice_axis"] = -1 if self.slice_axis is None else self.slice_axis
             with atomic_path(self.folder / f"{case}.npz") as temporary:
                 np.savez_compressed(temporary, **arrays)

@@ -45,7 +45,7 @@ class VolumePipeline:
         steps: transforms applied in order; they end with ``Invertd``, so that outputs lie on the input's voxels.
         outputs: key of a ``(1, X, Y, Z)`` result -> suffix of its file, such as ``{"pred": ".nii.gz"}``.
         output_dir: folder of the files ``<case><suffix>``.
-        dtype: type of the voxels written, such as ``"uint8"`` for masks.
+        dtype: type of the voxels written, such as ``"uint8"`` for masks; one for all outputs, or one for each key.
         weights: pairs of a network and the file its weights are loaded from before the first volume.
     """
 
@@ -56,7 +56,7 @@ class VolumePipeline:
         steps: Sequence[Callable[[Any], Any]],
         outputs: Mapping[str, str],
         output_dir: str | Path,
-        dtype: str = "float32",
+        dtype: str | Mapping[str, str] = "float32",
         weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
     ) -> None:
         self.name = name
@@ -64,7 +64,7 @@ class VolumePipeline:
         self.steps = steps
         self.outputs = dict(outputs)
         self.output_dir = Path(output_dir)
-        self.dtype = np.dtype(dtype)
+        self.dtypes = {key: np.dtype(dtype if isinstance(dtype, str) else dtype[key]) for key in outputs}
         self.weights = list(weights)
 
     def run(self) -> None:
@@ -113,6 +113,6 @@ class VolumePipeline:
         for key, path in paths.items():
             volume = data[key]
             values = volume.as_tensor()[0].cpu().numpy()
-            if self.dtype.kind in "iu":
+            if self.dtypes[key].kind in "iu":
                 values = values.round()
-            save_like(values.astype(self.dtype), np.asarray(volume.affine), item["image"], path)
+            save_like(values.astype(self.dtypes[key]), np.asarray(volume.affine), item["image"], path)

@@ -12,7 +12,17 @@ from scipy.ndimage import binary_erosion
 
 from camtools.report.panels import Panel, to_display
 
-__all__ = ["BACKGROUND_COLOUR", "CELL", "FOREGROUND_COLOUR", "colour_scale", "draw_cells"]
+__all__ = [
+    "BACKGROUND_COLOUR",
+    "CELL",
+    "FOREGROUND_COLOUR",
+    "colour_scale",
+    "draw_cells",
+    "draw_outline",
+    "frame_cell",
+    "grey_picture",
+    "overlay_map",
+]
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -42,23 +52,25 @@ def draw_cells(
         does not have are left out.
     """
     view = {name: to_display(array, photograph) for name, array in panel.arrays.items() if name != "maps"}
-    grey = _grey(to_display(panel.image, photograph))
+    grey = grey_picture(to_display(panel.image, photograph))
     cells = {"Image": grey}
     for layer, values in zip(panel.layers, panel.arrays.get("maps", ()), strict=False):
-        cells[f"Map {layer}"] = _overlay(grey, to_display(values, photograph))
+        cells[f"Map {layer}"] = overlay_map(grey, to_display(values, photograph))
     if "cam" in view:
-        cells["Fused map"] = _overlay(grey, view["cam"])
+        cells["Fused map"] = overlay_map(grey, view["cam"])
+    if "mask" in view:
+        cells["Pseudo-mask"] = draw_outline(grey, view["mask"], BACKGROUND_COLOUR, 3)
     if "foreground_seeds" in view and "background_seeds" in view:
         cells["Seeds"] = _mark_seeds(grey, view["foreground_seeds"], view["background_seeds"])
     if "spl" in view:
-        cells["Pseudo-label"] = _overlay(grey, view["spl"])
+        cells["Pseudo-label"] = overlay_map(grey, view["spl"])
     if prediction is not None or truth is not None:
         picture = grey
         for mask, colour, width in ((truth, FOREGROUND_COLOUR, 6), (prediction, BACKGROUND_COLOUR, 3)):
             if mask is not None:
-                picture = _outline(picture, to_display(mask, photograph), colour, width)
+                picture = draw_outline(picture, to_display(mask, photograph), colour, width)
         cells["Prediction"] = picture
-    return {heading: _frame(picture) for heading, picture in cells.items()}
+    return {heading: frame_cell(picture) for heading, picture in cells.items()}
 
 
 def colour_scale(steps: int) -> NDArray[np.uint8]:
@@ -71,7 +83,8 @@ def _colours(values: Array) -> NDArray[np.uint8]:
     return coloured
 
 
-def _grey(image: Array) -> Image.Image:
+def grey_picture(image: Array) -> Image.Image:
+    """Intensities ``(rows, columns)``, 0.5th to 99.5th percentile, enlarged to ``CELL`` along the longer side."""
     low, high = np.percentile(image, (0.5, 99.5))
     if high <= low:
         low, high = float(image.min()), float(image.max())
@@ -85,7 +98,8 @@ def _resize(values: Array, size: Size, resample: Image.Resampling, scale: float 
     return Image.fromarray(values.astype(np.float32) * scale).resize(size, resample)
 
 
-def _overlay(grey: Image.Image, values: Array) -> Image.Image:
+def overlay_map(grey: Image.Image, values: Array) -> Image.Image:
+    """A map in [0, 1] in colour over a picture of the same slice."""
     resized = np.asarray(_resize(values, grey.size, Image.Resampling.BILINEAR))
     return Image.blend(grey, Image.fromarray(_colours(resized)), MAP_SHARE)
 
@@ -106,14 +120,16 @@ def _mark_seeds(grey: Image.Image, foreground: Mask, background: Mask) -> Image.
     return picture
 
 
-def _outline(picture: Image.Image, mask: Mask, colour: tuple[int, int, int], width: int) -> Image.Image:
+def draw_outline(picture: Image.Image, mask: Mask, colour: tuple[int, int, int], width: int) -> Image.Image:
+    """A picture with the rim of a mask of the same slice, ``width`` pixels wide and inside the mask."""
     smooth = np.asarray(_resize(mask, picture.size, Image.Resampling.BILINEAR)) > 0.5
     pixels = np.array(picture)
     pixels[smooth & ~binary_erosion(smooth, iterations=width, border_value=1)] = colour
     return Image.fromarray(pixels)
 
 
-def _frame(picture: Image.Image) -> Image.Image:
+def frame_cell(picture: Image.Image) -> Image.Image:
+    """A picture in the middle of a square cell."""
     framed = Image.new("RGB", (CELL, CELL))
     framed.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
     return framed

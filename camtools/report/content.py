@@ -36,7 +36,7 @@ class RunContent:
         manifest: ``manifest.json``.
         dataset: rows of ``dataset_check.json``.
         metrics: rows of ``metrics.csv``.
-        histories: ``history.json`` by name of the network.
+        histories: ``history.json`` by name of the network, for the networks that the run's configuration trains.
         panels: the cases of the contact sheet; cases whose file cannot be read are named in the note.
     """
 
@@ -73,7 +73,7 @@ def read_run(folder: str | Path) -> RunContent:
         manifest=manifest,
         dataset=_read(root / "dataset_check.json", "check", _rows),
         metrics=_read(root / "metrics.csv", "evaluate", read_metrics),
-        histories={name: _history(root, name, step, stages) for name, step in NETWORKS.items()},
+        histories={name: _history(root, name, step, stages) for name, step in _networks(manifest.content).items()},
         panels=_panels(root / "panels"),
     )
 
@@ -85,6 +85,12 @@ def _read(path: Path, step: str, reader: Callable[[Path], T]) -> Part[T]:
         return Part(reader(path))
     except (OSError, ValueError) as error:
         return Part(None, f"{path.name} cannot be read ({error}). Run the step {step} again.")
+
+
+def _networks(manifest: dict[str, Any] | None) -> dict[str, str]:
+    """Networks of the run and the steps that train them; all of them where the configuration is not known."""
+    config = (manifest or {}).get("config")
+    return {name: step for name, step in NETWORKS.items() if not config or step in config}
 
 
 def _history(root: Path, name: str, step: str, stages: Mapping[str, Any]) -> Part[list[dict[str, float]]]:

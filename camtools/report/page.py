@@ -113,6 +113,8 @@ def _scores(run: RunContent) -> str:
 
 
 def _curves(run: RunContent) -> str:
+    if not run.histories:
+        return note("This run trains no network.")
     figures, notes = [], []
     for network, history in run.histories.items():
         curves = series(history.content or [])

@@ -28,8 +28,8 @@ class Panel:
         image: ``(X, Y)`` intensities.
         layers: names of the layers of the maps.
         arrays: what the method made, under the names :class:`camtools.engine.SavePanel` gives: ``maps (L, X, Y)``,
-            ``cam`` and ``spl`` in [0, 1], ``foreground_seeds`` and ``background_seeds``. A method without seeds or
-            pseudo-labels leaves them out.
+            ``cam`` and ``spl`` in [0, 1], ``mask``, ``foreground_seeds`` and ``background_seeds``. A method leaves out
+            what it does not make.
     """
 
     case: str

@@ -16,7 +16,9 @@ from camtools.report.cells import BACKGROUND_COLOUR, CELL, FOREGROUND_COLOUR, co
 from camtools.report.content import SPLITS, RunContent
 from camtools.report.panels import Panel, mask_on_panel
 
-__all__ = ["SheetRow", "sheet_headings", "sheet_rows", "write_sheet"]
+__all__ = ["SheetRow", "sheet_headings", "sheet_rows", "write_sheet", "write_text"]
+
+Colour = tuple[int, int, int]
 
 PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
 LABEL_WIDTH, HEADER, GAP, FOOTER = 260, 40, 6, 48
@@ -67,24 +69,31 @@ def sheet_headings(rows: Sequence[SheetRow]) -> list[str]:
     return sorted(headings, key=lambda heading: heading == "Prediction")
 
 
-def write_sheet(rows: Sequence[SheetRow], path: str | Path) -> None:
-    """Write the contact sheet as one PNG, atomically."""
+def write_sheet(rows: Sequence[SheetRow], path: str | Path, legend: Mapping[str, Colour] | None = None) -> None:
+    """Write the contact sheet as one PNG, atomically.
+
+    Args:
+        rows: the cases.
+        path: the PNG.
+        legend: what the colours of outlines and seeds mean; None: as in a run's contact sheet.
+    """
     headings = sheet_headings(rows)
     step = CELL + GAP
-    size = (LABEL_WIDTH + step * len(headings), HEADER + step * len(rows) + FOOTER)
+    row_step = GAP + max((cell.height for row in rows for cell in row.cells.values()), default=CELL)
+    size = (LABEL_WIDTH + step * len(headings), HEADER + row_step * len(rows) + FOOTER)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for column, heading in enumerate(headings):
-        _write(draw, (LABEL_WIDTH + step * column, 12), heading, CELL, 18)
+        write_text(draw, (LABEL_WIDTH + step * column, 12), heading, CELL, 18)
     for index, row in enumerate(rows):
-        top = HEADER + step * index
-        _write(draw, (GAP, top), row.case, LABEL_WIDTH - 2 * GAP, 18)
+        top = HEADER + row_step * index
+        write_text(draw, (GAP, top), row.case, LABEL_WIDTH - 2 * GAP, 18)
         for line, fact in enumerate(row.facts, start=1):
-            _write(draw, (GAP, top + 26 * line), fact, LABEL_WIDTH - 2 * GAP, 16)
+            write_text(draw, (GAP, top + 26 * line), fact, LABEL_WIDTH - 2 * GAP, 16)
         for column, heading in enumerate(headings):
             if heading in row.cells:
                 sheet.paste(row.cells[heading], (LABEL_WIDTH + step * column, top))
-    _legend(sheet, draw, size[1] - FOOTER + 18)
+    _legend(sheet, draw, size[1] - FOOTER + 18, legend or _legend_of(headings))
     with atomic_path(path) as temporary:
         sheet.save(temporary)
 
@@ -116,7 +125,8 @@ def _mask(path: Path, panel: Panel, kind: str, notes: list[str]) -> NDArray[np.b
         return None
 
 
-def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width: int, size: int) -> None:
+def write_text(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width: int, size: int) -> None:
+    """One line of text, cut to ``width`` pixels; ``corner`` is its upper left one."""
     font = ImageFont.truetype(findfont("DejaVu Sans"), size)
     if draw.textlength(text, font) > width:
         while text and draw.textlength(f"{text}…", font) > width:
@@ -125,16 +135,22 @@ def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width:
     draw.text(corner, text, fill=INK, font=font)
 
 
-def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, top: int) -> None:
+def _legend_of(headings: Sequence[str]) -> dict[str, Colour]:
+    seeds = "Seeds" in headings
+    red = ["background seed"] if seeds else ["pseudo-mask"] if "Pseudo-mask" in headings else []
+    return {
+        ", ".join(["foreground seed"] * seeds + ["truth"]): FOREGROUND_COLOUR,
+        ", ".join([*red, "prediction"]): BACKGROUND_COLOUR,
+    }
+
+
+def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, top: int, legend: Mapping[str, Colour]) -> None:
     scale = Image.fromarray(np.repeat(colour_scale(LABEL_WIDTH // 2)[None], 20, axis=0))
-    _write(draw, (GAP, top - 2), "maps: 0", LABEL_WIDTH, 18)
+    write_text(draw, (GAP, top - 2), "maps: 0", LABEL_WIDTH, 18)
     sheet.paste(scale, (GAP + 80, top))
-    _write(draw, (GAP + 88 + scale.width, top - 2), "1", LABEL_WIDTH, 18)
+    write_text(draw, (GAP + 88 + scale.width, top - 2), "1", LABEL_WIDTH, 18)
     left = LABEL_WIDTH
-    for colour, text in (
-        (FOREGROUND_COLOUR, "foreground seed, truth"),
-        (BACKGROUND_COLOUR, "background seed, prediction"),
-    ):
+    for text, colour in legend.items():
         draw.rectangle((left, top, left + 20, top + 20), fill=colour)
-        _write(draw, (left + 28, top - 2), text, sheet.width, 18)
+        write_text(draw, (left + 28, top - 2), text, sheet.width, 18)
         left += LEGEND_WIDTH

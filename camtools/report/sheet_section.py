@@ -37,7 +37,10 @@ def sheet_section(run: RunContent, rows: Sequence[SheetRow]) -> str:
     )
     large = '<label class="large"><input type="checkbox" id="large"> Large pictures</label>'
     return (
-        notes + large + _legend() + scrolling("Contact sheet", f'<table class="sheet" role="table">{content}</table>')
+        notes
+        + large
+        + _legend(headings)
+        + scrolling("Contact sheet", f'<table class="sheet" role="table">{content}</table>')
     )
 
 
@@ -57,13 +60,15 @@ def _sheet_row(row: SheetRow, headings: Sequence[str], common: Sequence[str]) ->
     return f'<tr role="row"><th scope="row" role="rowheader"><b>{name(row.case)}</b>{facts}</th>{"".join(cells)}</tr>'
 
 
-def _legend() -> str:
+def _legend(headings: Sequence[str]) -> str:
     colours = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in colour_scale(9).tolist())
     scale = f'<span class="scale" style="background:linear-gradient(90deg, {colours})"></span>'
+    seeds = '<li><span class="disc"></span> foreground seed</li><li><span class="square"></span> background seed</li>'
     return (
         '<ul class="legend">'
-        f"<li>Maps and pseudo-label: 0 {scale} 1</li>"
-        '<li><span class="disc"></span> foreground seed</li><li><span class="square"></span> background seed</li>'
-        '<li><span class="truth"></span> truth</li><li><span class="prediction"></span> prediction</li>'
+        f"<li>{'Maps and pseudo-label' if 'Pseudo-label' in headings else 'Maps'}: 0 {scale} 1</li>"
+        f"{seeds if 'Seeds' in headings else ''}"
+        '<li><span class="truth"></span> truth</li><li><span class="prediction"></span> '
+        f"{'pseudo-mask, prediction' if 'Pseudo-mask' in headings else 'prediction'}</li>"
         "</ul>"
     )

@@ -1,7 +1,14 @@
 """MONAI dictionary transforms over whole volumes ``(C, X, Y, Z)``: what the bundles' YAML names."""
 
 from camtools.transforms.geometry import InPlaneSpacingd, LoadVolumed, SliceAxisLastd
-from camtools.transforms.maps import ActivationMapsd, FuseMapsd, MaskAsPseudoLabeld, NormalizeMapsd, SeedPseudoLabeld
+from camtools.transforms.maps import (
+    ActivationMapsd,
+    FuseMapsd,
+    MaskAsPseudoLabeld,
+    NormalizeMapsd,
+    SeedPseudoLabeld,
+    ThresholdMapsd,
+)
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
 from camtools.transforms.slices import ScaleSlicesd
 
@@ -17,4 +24,5 @@ __all__ = [
     "ScaleSlicesd",
     "SeedPseudoLabeld",
     "SliceAxisLastd",
+    "ThresholdMapsd",
 ]

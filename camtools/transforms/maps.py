@@ -15,9 +15,16 @@ from camtools.data.geometry import slices_to_volume, volume_to_slices
 from camtools.fusion import normalize_max, normalize_min_max
 from camtools.geodesic import spl_from_seeds
 from camtools.seeds import seeds_from_cam
-from camtools.thresholds import intra_class_variance
+from camtools.thresholds import Rule, intra_class_variance, map_threshold
 
-__all__ = ["ActivationMapsd", "FuseMapsd", "MaskAsPseudoLabeld", "NormalizeMapsd", "SeedPseudoLabeld"]
+__all__ = [
+    "ActivationMapsd",
+    "FuseMapsd",
+    "MaskAsPseudoLabeld",
+    "NormalizeMapsd",
+    "SeedPseudoLabeld",
+    "ThresholdMapsd",
+]
 
 Data = Mapping[Hashable, Any]
 Maps = Callable[[torch.Tensor], torch.Tensor]
@@ -125,6 +132,31 @@ class FuseMapsd(MapTransform):
         for key in self.key_iterator(result):
             result[self.output_key] = per_slice(self.fusion, result[key])
         return result
+
+
+class ThresholdMapsd(MapTransform):
+    """Mask of each map: 1 where it exceeds a threshold of its own slice, ``(1, X, Y, Z) -> (1, X, Y, Z)``.
+
+    Args:
+        keys: fused maps, >= 0; the mask of a map of zeros is empty.
+        rule: how the threshold is chosen, see :func:`camtools.thresholds.map_threshold`.
+        output_key: where the mask goes, float32.
+    """
+
+    def __init__(self, keys: KeysCollection, rule: Rule = "otsu", output_key: str = "mask") -> None:
+        super().__init__(keys)
+        self.rule = rule
+        self.output_key = output_key
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Add the mask."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[self.output_key] = per_slice(self._mask, result[key])
+        return result
+
+    def _mask(self, maps: torch.Tensor) -> torch.Tensor:
+        return (maps > map_threshold(maps, self.rule)[:, None, None, None]).float()
 
 
 class SeedPseudoLabeld(Transform):

@@ -1,7 +1,10 @@
-"""One small trained bundle, shared by the tests of a session."""
+"""The bundles, tiny: how to train and to apply each, and what it leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +14,77 @@ import pytest
 from tests.conftest import write_dataset
 
 REPOSITORY = Path(__file__).parents[2]
-CONFIGS = REPOSITORY / "bundles/umcam/configs"
-TINY: dict[str, Any] = {
-    "image_size": [32, 32],
-    "width": 0.0625,
-    "features": [4, 4, 8, 8, 8, 4],
-    "classifier_epochs": 2,
-    "segmenter_epochs": 2,
-    "pixel_size": None,
-    "device": "cpu",
-}
 
 
-def train(dataset: Path, folder: Path, *overlays: str, **overrides: Any) -> Path:
+@dataclass(frozen=True)
+class Bundle:
+    """What the shared tests expect of a bundle.
+
+    Attributes:
+        name: folder under ``bundles/``.
+        tiny: knobs of ``train.yaml`` that make it small.
+        network: class of ``network_def``.
+        stages: stages of a run, in order.
+        models: exported weights.
+        pseudo_labels: kinds of file under ``pseudo_labels/``.
+    """
+
+    name: str
+    tiny: dict[str, Any]
+    network: str
+    stages: tuple[str, ...]
+    models: tuple[str, ...]
+    pseudo_labels: tuple[str, ...]
+
+    @property
+    def configs(self) -> Path:
+        return REPOSITORY / "bundles" / self.name / "configs"
+
+    def files(self, *names: str) -> list[str]:
+        return [str(self.configs / name) for name in names]
+
+
+# MONAI passes over an override that is None, so a knob is set to null by an expression
+COMMON = {"image_size": [32, 32], "width": 0.0625, "classifier_epochs": 2, "pixel_size": "$None", "device": "cpu"}
+UMCAM = Bundle(
+    name="umcam",
+    tiny=COMMON | {"features": [4, 4, 8, 8, 8, 4], "segmenter_epochs": 2},
+    network="monai.networks.nets.BasicUNet",
+    stages=("check", "classify", "pseudo_label", "segment", "predict", "evaluate"),
+    models=("classifier.pt", "model.pt"),
+    pseudo_labels=("cam", "spl"),
+)
+LTGRADCAM = Bundle(
+    name="ltgradcam",
+    tiny=COMMON,
+    network="camtools.networks.CAMSegmenter",
+    stages=("check", "classify", "pseudo_label", "predict", "evaluate"),
+    models=("model.pt",),
+    pseudo_labels=("cam", "mask"),
+)
+BUNDLES = (UMCAM, LTGRADCAM)
+
+
+def train(bundle: Bundle, dataset: Path, folder: Path, *overlays: str, **overrides: Any) -> Path:
     """Run train.yaml with tiny networks; returns the run's folder."""
-    files = [str(CONFIGS / name) for name in ("train.yaml", *overlays)]
     places = {"dataset_dir": str(dataset), "output_dir": str(folder / "run"), "export_dir": str(folder / "models")}
-    monai.bundle.run(config_file=files, **(TINY | places | overrides))
+    monai.bundle.run(config_file=bundle.files("train.yaml", *overlays), **(bundle.tiny | places | overrides))
     return folder / "run"
 
 
-def infer(data: Path, output: Path, models: Path, *overlays: str, **overrides: Any) -> Path:
+def infer(bundle: Bundle, data: Path, output: Path, models: Path, *overlays: str, **overrides: Any) -> Path:
     """Run inference.yaml on a folder; returns the folder of the masks."""
-    arguments = {
-        "dataset_dir": str(data),
-        "output_dir": str(output),
-        "checkpoint": str(models / "model.pt"),
-        "classifier_checkpoint": str(models / "classifier.pt"),
-        **{key: TINY[key] for key in ("width", "features", "pixel_size", "device")},
-    }
-    files = [str(CONFIGS / name) for name in ("inference.yaml", *overlays)]
-    monai.bundle.run(config_file=files, **(arguments | overrides))
+    files = bundle.files("inference.yaml", *overlays)
+    known = monai.bundle.ConfigParser.load_config_file(files[0])
+    weights = {"checkpoint": str(models / "model.pt"), "classifier_checkpoint": str(models / "classifier.pt")}
+    knobs = {key: value for key, value in (bundle.tiny | weights).items() if key in known}
+    monai.bundle.run(config_file=files, **(knobs | {"dataset_dir": str(data), "output_dir": str(output)} | overrides))
     return output / "predictions"
+
+
+def command(bundle: Bundle, *arguments: str) -> list[str]:
+    """Command line with the tiny knobs at its end."""
+    return [*arguments, *(part for key, value in bundle.tiny.items() for part in (f"--{key}", str(value)))]
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +93,25 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with ``run/`` and ``models/`` of a tiny UM-CAM + SPL."""
-    folder = tmp_path_factory.mktemp("umcam")
-    train(dataset, folder)
-    return folder
+def train_once(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Bundle], Path]:
+    """Trains each bundle when it is first asked for."""
+    folders = {bundle.name: tmp_path_factory.mktemp(bundle.name) for bundle in BUNDLES}
+
+    @cache
+    def trained_folder(name: str) -> Path:
+        train(next(bundle for bundle in BUNDLES if bundle.name == name), dataset, folders[name])
+        return folders[name]
+
+    return lambda bundle: trained_folder(bundle.name)
+
+
+@pytest.fixture(params=BUNDLES, ids=lambda bundle: bundle.name)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    """Every bundle in turn; the tests of one bundle override it."""
+    return request.param
+
+
+@pytest.fixture
+def trained(bundle: Bundle, train_once: Callable[[Bundle], Path]) -> Path:
+    """Folder with ``run/`` and ``models/`` of a tiny bundle, shared by the tests: they leave it as it is."""
+    return train_once(bundle)

@@ -1,0 +1,175 @@
+"""What every bundle's training does, and every overlay."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from camtools.data import load_datalist
+from camtools.engine.ablation import run_methods
+from camtools.engine.compare import compare, format_table
+from camtools.engine.metrics_csv import read_metrics
+from tests.bundles.conftest import REPOSITORY, Bundle, command, train
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    skipped = ("manifest.json", "report.html", "contact_sheet.png")
+    return {
+        str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name not in skipped
+    }
+
+
+def test_run_leaves_everything_the_design_names(bundle: Bundle, trained: Path) -> None:
+    run = trained / "run"
+    names = ["classifier/model.pt", "metrics.csv", "report.html", "manifest.json", "dataset_check.json"]
+    assert not [name for name in [*names, "contact_sheet.png"] if not (run / name).is_file()]
+    assert (run / "segmenter/model.pt").is_file() == ("segment" in bundle.stages)
+    assert sorted(path.name for path in (trained / "models").iterdir()) == sorted(bundle.models)
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert {name: stage["status"] for name, stage in manifest["stages"].items()} == dict.fromkeys(bundle.stages, "done")
+    config = ConfigParser.load_config_file(bundle.configs / "train.yaml")
+    assert manifest["method"] == config["method"] in config["methods"]
+    rows = read_metrics(run / "metrics.csv")
+    assert {(row.split, row.output) for row in rows} == {
+        (split, output) for split in ("validation", "test") for output in ("pseudo_mask", "prediction")
+    }
+    assert not list(run.rglob(".part-*"))
+
+
+def test_report_speaks_of_what_the_bundle_does(bundle: Bundle, trained: Path) -> None:
+    page = (trained / "run/report.html").read_text()
+    assert 'class="note"' not in page
+    for stage, words in (("segment", "Segmenter loss"), ("classify", "Classifier loss")):
+        assert (words in page) == (stage in bundle.stages)
+    for kind, heading in (("spl", "Pseudo-label"), ("spl", "Seeds"), ("mask", "Pseudo-mask"), ("cam", "Fused map")):
+        assert (f'role="columnheader">{heading}<' in page) == (kind in bundle.pseudo_labels)
+
+
+def test_outputs_lie_on_the_voxels_of_their_inputs(bundle: Bundle, trained: Path, dataset: Path) -> None:
+    for split in ("training", "test"):
+        for item in load_datalist(dataset, split):
+            source = nib.load(item["image"])
+            outputs = [f"pseudo_labels/{item['case']}_{kind}.nii.gz" for kind in bundle.pseudo_labels]
+            outputs += [f"predictions/{item['case']}.nii.gz"] if split == "test" else []
+            for name in outputs:
+                output = nib.load(trained / "run" / name)
+                assert output.shape == source.shape
+                np.testing.assert_allclose(output.affine, source.affine, atol=1e-5)
+                assert output.header.get_xyzt_units() == source.header.get_xyzt_units()
+
+
+def test_negative_slices_are_pure_background(bundle: Bundle, trained: Path, dataset: Path) -> None:
+    for item in load_datalist(dataset, "training"):
+        for kind in bundle.pseudo_labels:
+            values = nib.load(trained / f"run/pseudo_labels/{item['case']}_{kind}.nii.gz").get_fdata()
+            assert values[..., [0, 1, 4, 5]].max() == 0
+            assert 0 <= values.min() <= values.max() <= 1
+
+
+def test_second_run_skips_every_stage(bundle: Bundle, trained: Path, dataset: Path) -> None:
+    before = stamps(trained)
+    train(bundle, dataset, trained)
+    assert stamps(trained) == before
+
+
+def test_lost_file_of_a_stage_is_written_again(bundle: Bundle, trained: Path, dataset: Path) -> None:
+    (trained / "run/metrics.csv").unlink()
+    before = stamps(trained / "run/predictions")
+    train(bundle, dataset, trained)
+    assert (trained / "run/metrics.csv").is_file()
+    assert stamps(trained / "run/predictions") == before
+
+
+def test_masks_of_training_items_change_nothing_once_tags_are_given(
+    bundle: Bundle, trained: Path, dataset: Path, tmp_path: Path
+) -> None:
+    content = json.loads((dataset / "dataset.json").read_text())
+    for name in ("images", "labels"):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).symlink_to(dataset / name)
+    content["training"] = [{"image": item["image"], "slice_labels": [0, 0, 1, 1, 0, 0]} for item in content["training"]]
+    (tmp_path / "data/dataset.json").write_text(json.dumps(content))
+    train(bundle, tmp_path / "data", tmp_path)
+    for name in bundle.models:
+        states = [torch.load(folder / "models" / name, weights_only=True) for folder in (trained, tmp_path)]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_training_without_validation_volumes(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    content = json.loads((dataset / "dataset.json").read_text())
+    for name in ("images", "labels"):
+        (tmp_path / name).symlink_to(dataset / name)
+    content["validation"] = []
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    rows = read_metrics(train(bundle, tmp_path, tmp_path) / "metrics.csv")
+    assert {row.split for row in rows} == {"test"}
+    # the threshold of a pseudo-mask is either the method's own or searched on validation slices
+    own_threshold = "mask" in bundle.pseudo_labels
+    assert {row.output for row in rows} == ({"prediction", "pseudo_mask"} if own_threshold else {"prediction"})
+
+
+def test_every_method_runs_and_they_compare(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    methods = list(ConfigParser.load_config_file(bundle.configs / "train.yaml")["methods"])
+    short = {key: 1 for key in bundle.tiny if key.endswith("_epochs")}
+    overrides = bundle.tiny | short | {"dataset_dir": str(dataset), "export_dir": str(tmp_path / "models")}
+    runs = run_methods(bundle.files("train.yaml"), tmp_path, methods, overrides)
+    table = format_table(compare(runs, split="test"))
+    assert all(f"| {name} |" in table for name in methods)
+    assert (tmp_path / "classifier/model.pt").is_file()
+    assert not (tmp_path / "classifier.old-1").exists()
+    assert not list(tmp_path.glob("*/classifier"))
+
+
+@pytest.mark.parametrize("overlay", ["paper.yaml", "small.yaml", "multi_gpu_train.yaml"])
+def test_overlays_change_ids_that_exist(bundle: Bundle, overlay: str) -> None:
+    parser = ConfigParser()
+    parser.read_config(bundle.files("train.yaml"))
+    names = [name for name in ConfigParser.load_config_file(bundle.configs / overlay) if name != "finalize"]
+    assert names
+    assert not [name for name in names if name not in parser]
+
+
+def test_small_overlay_runs(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    short = {key: 1 for key in bundle.tiny if key.endswith("_epochs")}
+    run = train(bundle, dataset, tmp_path, "small.yaml", **short, pixel_size=0.5)
+    assert nib.load(next((run / "predictions").glob("*.nii.gz"))).shape == (32, 36, 6)
+
+
+def test_two_processes_train_the_same_stages(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    files = str(bundle.files("train.yaml", "multi_gpu_train.yaml"))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    places = ["--dataset_dir", str(dataset), "--output_dir", str(tmp_path / "run"), "--export_dir", str(tmp_path)]
+    done = subprocess.run(
+        command(bundle, *launcher, "-m", "monai.bundle", "run", "--config_file", files, *places),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "run/pseudo_labels").glob("*_cam.nii.gz"))) == 7
+    assert len(list((tmp_path / "run/predictions").glob("*.nii.gz"))) == 4
+    assert len(read_metrics(tmp_path / "run/metrics.csv")) == 4 + 8
+
+
+def test_properties_of_training(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
+    workflow = ConfigWorkflow(
+        config_file=bundle.files("train.yaml"),
+        workflow_type="train",
+        dataset_dir=str(dataset),
+        output_dir=str(tmp_path),
+        **bundle.tiny,
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert workflow.max_epochs == 2
+    assert len(workflow.train_dataset_data) == 3

@@ -1,0 +1,159 @@
+"""bundles/umcam: what it has beyond every bundle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import monai.bundle
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from camtools.data import load_datalist
+from camtools.engine.ablation import run_methods
+from tests.bundles.conftest import UMCAM, Bundle, command, infer, train
+from tests.bundles.test_inference import bright
+from tests.bundles.test_train import stamps
+from tests.conftest import blob_volume, write_volume
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    return UMCAM
+
+
+def test_changed_loss_retrains_the_segmenter_alone(dataset: Path, tmp_path: Path) -> None:
+    run = train(UMCAM, dataset, tmp_path)
+    before = stamps(run / "classifier") | stamps(run / "pseudo_labels")
+    train(UMCAM, dataset, tmp_path, **{"train#loss": {"_target_": "camtools.losses.DualPseudoLabelLoss", "lam": 0.5}})
+    assert stamps(run / "classifier") | stamps(run / "pseudo_labels") == before
+    assert (run / "segmenter.old-1/model.pt").is_file()
+    assert (run / "predictions.old-1").is_dir()
+
+
+def test_full_supervision_needs_no_classifier(dataset: Path, tmp_path: Path) -> None:
+    methods = list(ConfigParser.load_config_file(UMCAM.configs / "train.yaml")["methods"])
+    assert methods == ["gradcam", "average", "umcam", "spl", "umcam+spl", "full"]
+    run = train(UMCAM, dataset, tmp_path, method="full", segmenter_epochs=1)
+    assert not (run / "classifier").exists()
+    for item in load_datalist(dataset, "training"):
+        mask = nib.load(item["label"]).get_fdata()
+        target = nib.load(run / f"pseudo_labels/{item['case']}_spl.nii.gz").get_fdata()
+        np.testing.assert_array_equal(target, mask)
+
+
+def test_unknown_method_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Unknown method 'magic': .* knows gradcam, average, umcam"):
+        run_methods(UMCAM.files("train.yaml"), tmp_path, ["magic"])
+
+
+def test_paper_overlay_has_the_papers_numbers_and_runs(dataset: Path, tmp_path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(UMCAM.files("train.yaml", "paper.yaml"))
+    assert parser["classifier_epochs"] == parser["segmenter_epochs"] == 200
+    optimizer = parser["classifier#optimizer"]
+    assert (optimizer["lr"], optimizer["momentum"], optimizer["weight_decay"]) == (1e-3, 0.99, 5e-4)
+    assert parser["classifier#trainer#train_data_loader#batch_size"] == 32
+    segmenter = parser["train#optimizer"]
+    assert (segmenter["lr"], segmenter["momentum"], segmenter["weight_decay"]) == (0.01, 0.9, 5e-4)
+    assert parser["train#trainer#train_data_loader#batch_size"] == 12
+    assert parser["methods#umcam+spl#lam"] == 0.1
+    sizes = {"width": 1.0, "features": [64, 128, 256, 512, 1024, 64], "classifier_epochs": 1, "segmenter_epochs": 1}
+    assert (train(UMCAM, dataset, tmp_path, "paper.yaml", **sizes) / "report.html").is_file()
+
+
+def test_training_goes_on_after_kill_9(dataset: Path, tmp_path: Path) -> None:
+    places = ["--dataset_dir", str(dataset), "--output_dir", str(tmp_path / "run"), "--export_dir", str(tmp_path)]
+    arguments = ["-m", "monai.bundle", "run", "--config_file", "configs/train.yaml", *places]
+    process = subprocess.Popen(
+        [*command(UMCAM, sys.executable, *arguments), "--classifier_epochs", "40"],
+        cwd=UMCAM.configs.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint = tmp_path / "run/classifier/checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "run/classifier/model.pt").exists()
+    assert 1 <= torch.load(checkpoint, weights_only=True)["epoch"] < 40
+    killed = train(UMCAM, dataset, tmp_path, classifier_epochs=40)
+    whole = train(UMCAM, dataset, tmp_path / "whole", classifier_epochs=40)
+    histories = [json.loads((run / "classifier/history.json").read_text()) for run in (killed, whole)]
+    assert [row["epoch"] for row in histories[0]] == list(range(1, 41))
+    losses = [[row["loss"] for row in history] for history in histories]
+    # the killed process had other threads, whose sums round otherwise
+    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-2)
+
+
+# ------------------------------------------------------------------ inference
+
+
+def test_gate(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bright_on_the_whole(self: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        score = images.mean(dim=(1, 2, 3))[:, None] - 0.1
+        return torch.cat([-score, score], dim=1)
+
+    monkeypatch.setattr(f"{UMCAM.network}.forward", bright)
+    monkeypatch.setattr("camtools.networks.VGG16CAM.forward", bright_on_the_whole)
+    image = np.zeros((20, 20, 3), np.int16)
+    image[2:12, 2:12, 0] = 100
+    image[0:3, 0:3, 2] = 100
+    write_volume(tmp_path / "in/a.nii.gz", image)
+    for gate in (False, True):
+        masks = infer(UMCAM, tmp_path / "in", tmp_path / str(gate), trained / "models", gate=gate)
+        mask = np.asarray(nib.load(masks / "a.nii.gz").dataobj)
+        np.testing.assert_array_equal(mask[..., 0], image[..., 0] > 0)
+        assert mask[..., 2].sum() == (0 if gate else 9)
+
+
+def test_broken_volume_does_not_lose_the_others(trained: Path, tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        write_volume(tmp_path / f"in/{name}.nii.gz", blob_volume(1)[0])
+    (tmp_path / "in/b.nii.gz").write_bytes(b"not an image")
+    broken = blob_volume(2)[0].astype(np.float32)
+    broken[0, 0, 0] = np.nan
+    write_volume(tmp_path / "in/d.nii.gz", broken)
+    places = ["--dataset_dir", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out")]
+    models = ["--checkpoint", str(trained / "models/model.pt")]
+    tiny = [f"--features={UMCAM.tiny['features']}", "--pixel_size=$None", "--device=cpu"]
+    arguments = ["-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml", *places, *models, *tiny]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=UMCAM.configs.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.rstrip().splitlines()[-3:]
+    assert "Error: predict: 2 of 4 volumes failed, the other 2 are done" in last[0]
+    assert "in/b.nii.gz cannot be read" in last[1]
+    assert "in/d.nii.gz holds 1 NaN or infinite voxels" in last[2]
+    assert sorted(path.name for path in (tmp_path / "out/predictions").glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz"]
+
+
+def test_exported_segmenter_gives_the_same_logits(trained: Path, tmp_path: Path) -> None:
+    monai.bundle.ckpt_export(
+        "network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained / "models/model.pt"),
+        meta_file=str(UMCAM.configs / "metadata.json"),
+        config_file=str(UMCAM.configs / "inference.yaml"),
+        bundle_root=str(UMCAM.configs.parent),
+        features=UMCAM.tiny["features"],
+    )
+    network = monai.networks.nets.BasicUNet(2, 1, 2, features=UMCAM.tiny["features"])
+    network.load_state_dict(torch.load(trained / "models/model.pt", weights_only=True))
+    images = torch.rand(2, 1, 48, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(images), network.eval()(images))
