@@ -1,4 +1,4 @@
-"""The command line: ``camtools phantom``, ``camtools compare``, ``camtools ablate``, ``camtools report``."""
+"""The command line: ``camtools phantom``, ``compare``, ``report``, ``ablate``, ``evaluate-cams``, ``sweep-lt``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ import typer
 import yaml
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
+
+_WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+_ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
+_Overlay = Annotated[list[Path] | None, typer.Option(help="Overlay of the configuration; may be repeated.")]
+_Split = Annotated[str, typer.Option(help="Split with masks: validation or test.")]
+_Target = Annotated[int, typer.Option(help="Class of the object; 0 for a classifier with one logit.")]
+_BatchSize = Annotated[int | None, typer.Option(help="Slices a pass; by default what is fast on the device.")]
 
 
 @contextmanager
@@ -71,15 +78,15 @@ def report(run: Annotated[Path, typer.Argument(help="Output folder of a run.")])
         typer.echo(f"Wrote {write_report(run)}")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings=_WITH_OVERRIDES)
 def ablate(
     context: typer.Context,
-    config_file: Annotated[Path, typer.Argument(help="train.yaml of a bundle.")],
+    config_file: _ConfigFile,
     output_dir: Annotated[Path, typer.Option(help="Folder of the runs, one sub-folder a method.")],
     methods: Annotated[
         str, typer.Option(help="Methods, separated by commas.")
     ] = "gradcam,average,umcam,spl,umcam+spl,full",
-    overlay: Annotated[list[Path] | None, typer.Option(help="Overlay of the configuration; may be repeated.")] = None,
+    overlay: _Overlay = None,
     splits: Annotated[str, typer.Option(help="Splits to print, separated by commas.")] = "validation,test",
 ) -> None:
     """Run a bundle once for each method, with one classifier, and print the table of the paper.
@@ -97,3 +104,67 @@ def ablate(
         for split in [name for name in splits.split(",") if name in present]:
             typer.echo(f"\n{split}\n{format_table(compare_runs(runs, split=split))}")
         typer.echo("\nReports: " + ", ".join(str(run / "report.html") for run in runs))
+
+
+@app.command(context_settings=_WITH_OVERRIDES)
+def evaluate_cams(
+    context: typer.Context,
+    config_file: _ConfigFile,
+    output_dir: Annotated[Path, typer.Option(help="Folder of cam_scores.csv, cam_slices.csv and cam_sheet.png.")],
+    methods: Annotated[
+        str, typer.Option(help="Methods, separated by commas; an unknown one lists them all.")
+    ] = "gradcam++,gradcam,fullgrad,layercam,layercam-5,ltgradcam-0,ltgradcam",
+    rules: Annotated[str, typer.Option(help="Thresholding rules; the first is drawn.")] = "otsu,midpoint,search",
+    split: _Split = "validation",
+    overlay: _Overlay = None,
+    target: _Target = 1,
+    batch_size: _BatchSize = None,
+) -> None:
+    """Score activation maps of a trained classifier against the masks, for any list of methods.
+
+    What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
+    is that of ``--classifier_dir DIR``.
+    """
+    from camtools.engine.cam_config import load_trained_classifier
+    from camtools.engine.cam_quality import evaluate_cams as evaluate
+    from camtools.engine.cam_tables import format_cam_scores, write_cam_scores
+    from camtools.report.cam_sheet import write_cam_sheet
+
+    with _plain_errors():
+        classifier = load_trained_classifier([config_file, *(overlay or [])], _overrides(context.args))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        quality = evaluate(classifier, methods.split(","), rules.split(","), split, target, batch_size)
+        write_cam_scores(quality, output_dir)
+        write_cam_sheet(quality.views, split, output_dir / "cam_sheet.png")
+        typer.echo(
+            f"\n{format_cam_scores(quality)}\n\nWrote cam_scores.csv, cam_slices.csv, cam_sheet.png: {output_dir}"
+        )
+
+
+@app.command(context_settings=_WITH_OVERRIDES)
+def sweep_lt(
+    context: typer.Context,
+    config_file: _ConfigFile,
+    output_dir: Annotated[Path, typer.Option(help="Folder of lt_sweep.csv, lt_layers.csv and lt_sweep.png.")],
+    split: _Split = "validation",
+    overlay: _Overlay = None,
+    target: _Target = 1,
+    batch_size: _BatchSize = None,
+) -> None:
+    """Score maps over the truncation percentile of LTGrad-CAM, and Grad-CAM over its layers.
+
+    What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
+    is that of ``--classifier_dir DIR``.
+    """
+    from camtools.engine.cam_config import load_trained_classifier
+    from camtools.engine.lt_sweep import format_lt_sweep, write_lt_sweep
+    from camtools.engine.lt_sweep import sweep_lt as sweep
+    from camtools.report.lt_plot import write_lt_plot
+
+    with _plain_errors():
+        classifier = load_trained_classifier([config_file, *(overlay or [])], _overrides(context.args))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        result = sweep(classifier, split, target, batch_size)
+        write_lt_sweep(result, output_dir)
+        write_lt_plot(result, output_dir / "lt_sweep.png")
+        typer.echo(f"\n{format_lt_sweep(result)}\n\nWrote lt_sweep.csv, lt_layers.csv, lt_sweep.png: {output_dir}")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from camtools.cli import app
 from camtools.engine.metrics_csv import MetricsRow, write_metrics
 from camtools.metrics import SegmentationScores
-from tests.bundles.conftest import CONFIGS, TINY
+from tests.bundles.conftest import UMCAM
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -60,9 +60,9 @@ def test_report_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_ablate_runs_the_methods_and_prints_both_splits(blob_dataset: Path, tmp_path: Path) -> None:
-    overrides = {**TINY, "dataset_dir": blob_dataset, "export_dir": tmp_path / "models", "pixel_size": "null"}
+    overrides = {**UMCAM.tiny, "dataset_dir": blob_dataset, "export_dir": tmp_path / "models", "pixel_size": "null"}
     pairs = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
-    train = str(CONFIGS / "train.yaml")
+    train = str(UMCAM.configs / "train.yaml")
     output_dir = str(tmp_path / "runs")
     code, output = invoke("ablate", train, "--output-dir", output_dir, "--methods", "gradcam,umcam+spl", *pairs)
     assert code == 0, output
@@ -79,6 +79,6 @@ def test_ablate_runs_the_methods_and_prints_both_splits(blob_dataset: Path, tmp_
     ],
 )
 def test_ablate_names_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    code, output = invoke("ablate", str(CONFIGS / "train.yaml"), "--output-dir", str(tmp_path), *arguments)
+    code, output = invoke("ablate", str(UMCAM.configs / "train.yaml"), "--output-dir", str(tmp_path), *arguments)
     assert code == 1
     assert message in output

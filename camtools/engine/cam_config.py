@@ -1,0 +1,142 @@
+"""The trained classifier of a bundle, with the data it was made for, outside of a run of the bundle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from camtools.data.errors import DataError
+
+__all__ = ["TrainedClassifier", "load_trained_classifier"]
+
+logger = logging.getLogger("camtools")
+
+NEEDED_IDS = ("classifier#network", "classifier_dir", "preprocessing", "splits", "device")
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A classifier with its weights, and what turns a volume item into the slices it was trained on.
+
+    Attributes:
+        network: in evaluation mode, on ``device``.
+        prepare: the bundle's preprocessing, a dictionary transform over volumes; the slice axis is last after it.
+        splits: volume items by name of the split, without those of training.
+        device: where maps are computed.
+        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        min_area_fraction: share of a slice above which a mask makes it positive, where tags are derived.
+    """
+
+    network: nn.Module
+    prepare: Callable[[Any], Any]
+    splits: Mapping[str, Sequence[dict[str, Any]]]
+    device: torch.device
+    slice_axis: int | None = None
+    min_area_fraction: float = 0.0
+
+    def masked_items(self, split: str) -> list[dict[str, Any]]:
+        """Items of a split that have a mask; the others are passed over.
+
+        Raises:
+            ValueError: the training split, an unknown split, or one without a mask.
+        """
+        if split == "training":
+            raise ValueError(
+                "Split 'training': its masks give slice tags and nothing else, so maps are not scored on it. "
+                "Use validation or test."
+            )
+        if split not in self.splits:
+            raise ValueError(f"Unknown split '{split}': expected one of {', '.join(self.splits)}.")
+        items = [item for item in self.splits[split] if item.get("label")]
+        if not items:
+            raise ValueError(
+                f"Split '{split}' has {len(self.splits[split])} volumes, none with a mask ('label'): maps are scored "
+                "against masks. Add masks to dataset.json or take another split."
+            )
+        if len(items) < len(self.splits[split]):
+            logger.info("%s: %d volumes without a mask are passed over", split, len(self.splits[split]) - len(items))
+        return items
+
+
+def load_trained_classifier(
+    config_files: Sequence[str | Path], overrides: Mapping[str, Any] | None = None
+) -> TrainedClassifier:
+    """Build what a bundle's ``train.yaml`` describes up to the classifier, and load the weights it was trained to.
+
+    The configuration gives the ids ``classifier#network``, ``classifier_dir`` (weights in its ``model.pt``),
+    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slice_axis`` and ``min_area_fraction``. Items of
+    the training split are not read.
+
+    Args:
+        config_files: ``train.yaml`` of a bundle and overlays, in order.
+        overrides: further ids and values, as for ``python -m monai.bundle run``.
+
+    Returns:
+        The classifier and its data.
+
+    Raises:
+        FileNotFoundError: a missing configuration file, or no weights: the message says how to train them.
+        ValueError: an id that the configuration does not have.
+        DataError: weights of another network.
+    """
+    source = Path(config_files[0])
+    for path in config_files:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"Expected a configuration at {path}, found no such file; name a train.yaml.")
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in config_files])
+    _check_ids(parser, source, overrides or {})
+    # find_bundle_root takes the path of the file from a run of the bundle; here there is none
+    parser.update({"bundle_root": str(source.resolve().parent.parent)} | dict(overrides or {}))
+    if "classifier#network#pretrained" in parser:
+        parser["classifier#network#pretrained"] = False  # all weights come from model.pt
+    network: nn.Module = parser.get_parsed_content("classifier#network")
+    _load_weights(network, Path(parser.get_parsed_content("classifier_dir")) / "model.pt", source)
+    device = torch.device(parser.get_parsed_content("device"))
+    names = [name for name in parser["splits"] if name != "training"]
+    return TrainedClassifier(
+        network=network.to(device).eval(),
+        prepare=parser.get_parsed_content("preprocessing"),
+        splits={name: parser.get_parsed_content(f"splits#{name}") for name in names},
+        device=device,
+        slice_axis=_optional(parser, "slice_axis", None),
+        min_area_fraction=float(_optional(parser, "min_area_fraction", 0.0)),
+    )
+
+
+def _check_ids(parser: ConfigParser, source: Path, overrides: Mapping[str, Any]) -> None:
+    for name in NEEDED_IDS:
+        if name not in parser:
+            raise ValueError(f"{source} has no '{name}': expected the train.yaml of a bundle with a classifier.")
+    for name in overrides:
+        if name not in parser:
+            raise ValueError(f"Unknown option or id '--{name}': {source} has no '{name}'.")
+
+
+def _optional(parser: ConfigParser, name: str, default: Any) -> Any:
+    return parser.get_parsed_content(name) if name in parser else default
+
+
+def _load_weights(network: nn.Module, path: Path, source: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected the trained classifier at {path}, found no such file. Train it: python -m monai.bundle run "
+            f"--config_file {source} --run \"['@check', '@classify']\" with the same arguments; or name the folder of "
+            "a trained one with --classifier_dir DIR."
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise DataError(
+            f"The weights in {path} are of another network than classifier#network of {source}: "
+            f"{lines[1 if len(lines) > 1 else 0].strip()} Give the overlays and options that it was trained with."
+        ) from error

@@ -1,0 +1,126 @@
+"""Maps of the slices that show the object, volume by volume, for any number of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import SpatialResample
+from torch import Tensor
+from tqdm import tqdm
+
+from camtools.data.datalist import case_name
+from camtools.data.geometry import volume_to_slices
+from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
+from camtools.engine.cam_config import TrainedClassifier
+from camtools.engine.cam_methods import Cam, unit_maps
+from camtools.transforms import SliceAxisLastd
+
+__all__ = ["MappedSlices", "ObjectSlices", "mapped_slices", "object_slices"]
+
+
+@dataclass(frozen=True)
+class ObjectSlices:
+    """The slices of one volume that show the object, at the prepared resolution: what the classifier sees.
+
+    Attributes:
+        case: name of the volume.
+        path: its file.
+        indices: slice of each along the slice axis of the file.
+        masks: bool ``(B, 1, H, W)``, nearest-neighbour resampled with the image, none empty.
+        shown: the middle one of the slices, a position in ``indices``.
+        picture: ``(H, W)``, the image of that slice (mean over channels).
+    """
+
+    case: str
+    path: str
+    indices: tuple[int, ...]
+    masks: Tensor
+    shown: int
+    picture: Tensor
+
+
+@dataclass(frozen=True)
+class MappedSlices:
+    """Maps ``(B, 1, H, W)`` float32 in [0, 1] of one method on the slices of one volume, on the CPU."""
+
+    method: str
+    slices: ObjectSlices
+    maps: Tensor
+
+
+def object_slices(classifier: TrainedClassifier, item: dict[str, Any]) -> tuple[ObjectSlices, Tensor] | None:
+    """Prepare one volume as the classifier was trained on it and keep the slices that show the object.
+
+    The mask is brought onto the pixels of the prepared image by nearest-neighbour resampling. A slice shows the object
+    when it is tagged so (:func:`camtools.data.slice_tags`) and its resampled mask is not empty (a few pixels may
+    vanish).
+
+    Returns:
+        The slices and their images ``(B, C, H, W)`` on the CPU; None when no slice shows the object.
+
+    Raises:
+        DataError: a file that cannot be used, or a mask that does not lie on its image.
+    """
+    tags = slice_tags(item, classifier.min_area_fraction, classifier.slice_axis)
+    mask = read_volume(item["label"])
+    check_same_geometry(read_volume(item["image"]), mask, item["image"], item["label"])
+    prepared = classifier.prepare({"image": item["image"]})["image"]
+    images = volume_to_slices(prepared.as_tensor())
+    masks = volume_to_slices(_resampled(mask, prepared, classifier.slice_axis)) > 0.5
+    positive = np.flatnonzero(np.asarray(tags) * masks.flatten(1).any(dim=1).numpy())
+    if len(positive) == 0:
+        return None
+    chosen = images[positive].contiguous()
+    shown = len(positive) // 2
+    picture = chosen[shown].mean(dim=0)
+    indices = tuple(int(index) for index in positive)
+    slices = ObjectSlices(case_name(item), str(item["image"]), indices, masks[positive].contiguous(), shown, picture)
+    return slices, chosen
+
+
+def mapped_slices(
+    classifier: TrainedClassifier, cams: Mapping[str, Cam], split: str, target: int = 1
+) -> Iterator[MappedSlices]:
+    """Maps of every method on every volume of a split, with a progress bar.
+
+    A volume is loaded and prepared once for all methods, and each method sees all its slices at once. One volume and
+    the maps of one method are in memory at a time, unless the caller keeps them.
+
+    Args:
+        classifier: trained classifier and its data.
+        cams: CAM objects by name, on the classifier's network.
+        split: name of the split; items without a mask are passed over.
+        target: class of the object.
+
+    Yields:
+        The maps, all methods of a volume after one another.
+
+    Raises:
+        ValueError: see :meth:`camtools.engine.cam_config.TrainedClassifier.masked_items`; or no slice shows the object.
+    """
+    found = False
+    bar = tqdm(classifier.masked_items(split), desc=f"maps ({split})", unit="volume", disable=None)
+    for item in bar:
+        prepared = object_slices(classifier, item)
+        if prepared is None:
+            continue
+        found = True
+        slices, images = prepared
+        images = images.to(classifier.device)
+        for method, cam in cams.items():
+            bar.set_postfix_str(method)
+            yield MappedSlices(method, slices, unit_maps(cam, images, target).cpu())
+    if not found:
+        raise ValueError(f"No slice of split '{split}' shows the object: there is nothing to score. Check its masks.")
+
+
+def _resampled(mask: MetaTensor, image: MetaTensor, slice_axis: int | None) -> Tensor:
+    turned = SliceAxisLastd("label", slice_axis)({"label": mask})["label"]
+    resample = SpatialResample(mode="nearest", padding_mode="border", dtype=torch.float32)
+    moved = resample(turned, dst_affine=image.affine, spatial_size=tuple(image.shape[1:]))
+    return torch.as_tensor(moved).as_subclass(Tensor)

@@ -1,0 +1,51 @@
+"""The overlay sheet: a few slices, and on each the map and mask of every method, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from camtools.engine.cam_quality import CamView
+from camtools.report.cells import CELL, FOREGROUND_COLOUR, draw_outline, frame_cell, grey_picture, overlay_map
+from camtools.report.panels import to_display
+from camtools.report.sheet import PAPER, PHOTOGRAPHS, SheetRow, write_sheet, write_text
+
+__all__ = ["write_cam_sheet"]
+
+MASK_COLOUR = (64, 208, 255)  # stands out on every colour of the maps
+CAPTION = 30
+
+
+def write_cam_sheet(views: Sequence[CamView], split: str, path: str | Path) -> None:
+    """Write the overlay sheet as one PNG, atomically.
+
+    A row is a case; the columns are its image with the outline of the truth, and for every method the map in colour
+    with the outline of its mask and the Dice of the slice.
+
+    Args:
+        views: rows, from :func:`camtools.engine.cam_quality.evaluate_cams`.
+        split: name of the split, written beside each row.
+        path: the PNG.
+    """
+    rows = [SheetRow(view.case, split, view.slice_index, None, _cells(view), ()) for view in views]
+    write_sheet(rows, path, legend={"truth": FOREGROUND_COLOUR, "mask of the map": MASK_COLOUR})
+
+
+def _cells(view: CamView) -> dict[str, Image.Image]:
+    photograph = view.path.lower().endswith(PHOTOGRAPHS)
+    grey = grey_picture(to_display(view.image.numpy(), photograph))
+    cells = {"Image": frame_cell(draw_outline(grey, to_display(view.truth.numpy(), photograph), FOREGROUND_COLOUR, 3))}
+    for method, (values, mask, dice) in view.overlays.items():
+        overlay = overlay_map(grey, to_display(values.numpy(), photograph))
+        outlined = draw_outline(overlay, to_display(mask.numpy(), photograph), MASK_COLOUR, 3)
+        cells[method] = _captioned(frame_cell(outlined), f"Dice {100 * dice:.1f} %")
+    return cells
+
+
+def _captioned(cell: Image.Image, text: str) -> Image.Image:
+    captioned = Image.new("RGB", (CELL, CELL + CAPTION), PAPER)
+    captioned.paste(cell)
+    write_text(ImageDraw.Draw(captioned), (0, CELL + 4), text, CELL, 18)
+    return captioned

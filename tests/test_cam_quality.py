@@ -1,0 +1,286 @@
+"""Scores of activation maps: which slices, which maps, which thresholds, and the numbers against slow references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.filters import threshold_otsu
+
+from camtools.cams import GradCAM, LayerCAM, LTGradCAM
+from camtools.data import DataError, load_datalist
+from camtools.engine.cam_config import load_trained_classifier
+from camtools.engine.cam_maps import object_slices
+from camtools.engine.cam_methods import CAM_METHODS, build_cams, stage_layers, unit_maps
+from camtools.engine.cam_quality import evaluate_cams
+from camtools.fusion import layer_sum, normalize_max
+from tests.cam_classifiers import TRAIN, WIDTH, save_weights, tiny_classifier, tiny_network
+from tests.conftest import blob_volume, oblique_affine, write_dataset, write_volume
+from tests.reference import metrics as reference
+from tests.reference.thresholds import reference_search_dice
+
+Maps = Callable[[torch.Tensor], torch.Tensor]
+
+
+def fake_method(monkeypatch: pytest.MonkeyPatch, name: str, maps: Maps) -> str:
+    """A method whose maps are known: a function of the images."""
+    monkeypatch.setitem(CAM_METHODS, name, lambda classifier, batch_size: lambda images, target: maps(images))
+    return name
+
+
+def shifted(images: torch.Tensor) -> torch.Tensor:
+    return images.roll((3, -2), dims=(2, 3)) ** 2
+
+
+def pair_of_sizes(folder: Path) -> list[dict[str, Any]]:
+    """Two volumes with slices of different sizes."""
+    write_dataset(folder / "a", {"validation": 1})
+    write_dataset(folder / "b", {"validation": 1}, shape=(28, 40, 5))
+    return load_datalist(folder / "a", "validation") + load_datalist(folder / "b", "validation")
+
+
+# ------------------------------------------------------------------ methods
+
+
+def test_methods_are_what_their_names_say() -> None:
+    network = tiny_network()
+    stages, images = network.cam_layers, torch.rand(2, 1, 32, 36)
+    expected = {
+        "gradcam": GradCAM(network, stages[-1:]),
+        "layercam-5": LayerCAM(network, stages),
+        "ltgradcam": LTGradCAM(network, stages, percentile=20),
+        "ltgradcam-0": LTGradCAM(network, stages, percentile=0),
+        "ltgradcam-l1": LTGradCAM(network, stages[-1:], percentile=0),
+    }
+    for name, cam in build_cams(list(expected), network).items():
+        wanted = normalize_max(layer_sum(expected[name](images, target=1)))
+        torch.testing.assert_close(unit_maps(cam, images), wanted)
+
+
+@pytest.mark.parametrize("name", list(CAM_METHODS))
+def test_every_method_gives_one_unit_map(name: str) -> None:
+    cam = build_cams([name], tiny_network(), batch_size=2)[name]
+    maps = unit_maps(cam, torch.rand(3, 1, 32, 36))
+    assert maps.shape == (3, 1, 32, 36)
+    assert maps.min() >= 0
+    assert set(maps.amax(dim=(1, 2, 3)).tolist()) <= {0.0, 1.0}
+
+
+def test_unknown_methods_and_classifiers_without_stages() -> None:
+    with pytest.raises(ValueError, match=r"Unknown method 'magic': expected cam, gradcam"):
+        build_cams(["gradcam", "magic"], tiny_network())
+    with pytest.raises(ValueError, match=r"Unknown method '': expected"):
+        build_cams([], tiny_network())
+    with pytest.raises(ValueError, match=r"Linear has no cam_layers: expected the names of its stages"):
+        stage_layers(torch.nn.Linear(2, 2))
+
+
+# ------------------------------------------------------------------ slices
+
+
+@pytest.mark.parametrize("pixel_size", [None, 0.7, 1.6])
+def test_masks_lie_on_the_prepared_images(blob_dataset: Path, pixel_size: float | None) -> None:
+    classifier = tiny_classifier(blob_dataset, pixel_size)
+    found = object_slices(classifier, classifier.splits["test"][0])
+    assert found is not None
+    slices, images = found
+    assert slices.indices == (2, 3)
+    assert slices.masks.shape == images.shape
+    assert slices.masks.dtype == torch.bool
+    # The disc is far brighter than the noise around it, so a mask that is shifted or mirrored misses it.
+    disagreement = (images > 0.6) != slices.masks
+    assert disagreement.float().mean() < 0.02
+    assert torch.equal(slices.picture, images[slices.shown, 0])
+
+
+def test_prepared_masks_are_those_of_the_bundle(blob_dataset: Path, tmp_path: Path) -> None:
+    ids = {"dataset_dir": str(blob_dataset), "classifier_dir": save_weights(tmp_path / "c"), "width": WIDTH}
+    classifier = load_trained_classifier([TRAIN], ids | {"device": "cpu", "pixel_size": 1.3})
+    for item in classifier.splits["test"]:
+        label = classifier.prepare({"image": item["image"], "label": item["label"]})["label"]
+        found = object_slices(classifier, item)
+        assert found is not None
+        for index, mask in zip(found[0].indices, found[0].masks, strict=True):
+            assert torch.equal(mask[0], label[0, ..., index] > 0.5)
+
+
+def test_slices_need_a_tag_and_a_mask(blob_dataset: Path) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    item = classifier.splits["test"][0]
+    found = object_slices(classifier, item | {"slice_labels": [1, 0, 0, 1, 0, 1]})
+    assert found is not None
+    assert found[0].indices == (3,)
+    assert object_slices(classifier, item | {"slice_labels": [1, 0, 0, 0, 0, 0]}) is None
+    assert object_slices(replace(classifier, min_area_fraction=0.9), item) is None
+
+
+def test_a_mask_of_another_image_is_refused(blob_dataset: Path, tmp_path: Path) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    other = write_volume(tmp_path / "other.nii.gz", blob_volume(0, shape=(32, 36, 7))[1])
+    with pytest.raises(DataError, match=r"The mask .*other.nii.gz has shape \(32, 36, 7\), but its image"):
+        object_slices(classifier, classifier.splits["test"][0] | {"label": other})
+
+
+def test_colour_images_are_one_slice_volumes(tmp_path: Path) -> None:
+    mask = np.zeros((24, 32), np.uint8)
+    mask[3:9, 20:30] = 255
+    Image.fromarray(np.stack([mask, mask // 2, 255 - mask], axis=-1)).save(tmp_path / "slide.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    classifier = replace(tiny_classifier(write_dataset(tmp_path / "data", {"test": 1})), slice_axis=None)
+    found = object_slices(classifier, {"image": str(tmp_path / "slide.png"), "label": str(tmp_path / "mask.png")})
+    assert found is not None
+    slices, images = found
+    assert images.shape == (1, 3, *slices.masks.shape[2:])
+    assert torch.equal(images[:, :1] > 0.5, slices.masks)
+
+
+def test_oblique_files_of_any_voxel_order_give_the_same_slices(tmp_path: Path) -> None:
+    image, mask = blob_volume(3)
+    classifier = tiny_classifier(write_dataset(tmp_path / "data", {"test": 1}))
+    found = []
+    for codes in ("RAS", "LPS", "SRA"):
+        item = {}
+        for key, array in (("image", image), ("label", mask)):
+            volume = nib.Nifti1Image(array, oblique_affine())
+            turn = nib.orientations.ornt_transform(
+                nib.io_orientation(volume.affine), nib.orientations.axcodes2ornt(codes)
+            )
+            nib.save(volume.as_reoriented(turn), tmp_path / f"{codes}_{key}.nii.gz")
+            item[key] = str(tmp_path / f"{codes}_{key}.nii.gz")
+        slices = object_slices(classifier, item)
+        assert slices is not None
+        found.append(slices)
+    for slices, images in found[1:]:
+        assert slices.indices == found[0][0].indices
+        assert torch.equal(slices.masks, found[0][0].masks)
+        assert torch.equal(images, found[0][1])
+
+
+# ------------------------------------------------------------------ scores
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_scores_match_the_slow_references(blob_dataset: Path, monkeypatch: pytest.MonkeyPatch, split: str) -> None:
+    name = fake_method(monkeypatch, "shifted", shifted)
+    classifier = tiny_classifier(blob_dataset)
+    quality = evaluate_cams(classifier, [name], ["otsu", "midpoint"], split)
+    prepared = [object_slices(classifier, item) for item in classifier.splits[split]]
+    slices = [
+        (found[0].case, index, (cam / cam.max()).numpy(), mask[0].numpy())
+        for found in prepared
+        if found is not None
+        for index, cam, mask in zip(found[0].indices, shifted(found[1])[:, 0], found[0].masks, strict=True)
+    ]
+    rules = {"otsu": threshold_otsu, "midpoint": lambda cam: (cam.max() + cam.min()) / 2}
+    assert [(one.method, one.rule, one.threshold) for one in quality.scores] == [(name, rule, None) for rule in rules]
+    for one in quality.scores:
+        pairs = [(cam > rules[one.rule](cam), mask) for _, _, cam, mask in slices]
+        pooled = reference.pooled(pairs)
+        assert {key: getattr(one.counts, key) for key in pooled} == pytest.approx(pooled, abs=1e-4)
+        assert [(case, index) for case, index, _ in one.slices] == [(case, index) for case, index, _, _ in slices]
+        dice = [reference.dice(*pair) for pair in pairs]
+        distance = [reference.hd95(*pair, (1, 1)) for pair in pairs]
+        assert [scores.dice for _, _, scores in one.slices] == pytest.approx(dice, abs=1e-3)
+        assert one.dice == pytest.approx((np.mean(dice), np.std(dice)), abs=1e-3)
+        assert one.hd95 == pytest.approx((np.mean(distance), np.std(distance)), abs=0.01)
+
+
+def test_searched_threshold_is_that_of_the_validation_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = fake_method(monkeypatch, "shifted", shifted)
+    classifier = tiny_classifier(write_dataset(tmp_path / "data", {"validation": 1, "test": 1}))
+    classifier = replace(classifier, splits={**classifier.splits, "validation": pair_of_sizes(tmp_path)})
+    maps, masks = [], []
+    for item in classifier.splits["validation"]:
+        found = object_slices(classifier, item)
+        assert found is not None
+        maps += list(normalize_max(shifted(found[1])))
+        masks += list(found[0].masks)
+    candidates = [k / 20 for k in range(1, 20)]
+    expected = reference_search_dice(maps, masks, candidates)  # type: ignore[arg-type]
+    for split in ("validation", "test"):
+        (one,) = evaluate_cams(classifier, [name], ["search"], split).scores
+        assert one.threshold == expected
+        assert len(one.slices) == (4 if split == "validation" else 2)
+    (one,) = evaluate_cams(classifier, [name], ["search"], "validation").scores
+    dice = [reference.dice((cam[0] > expected).numpy(), mask[0].numpy()) for cam, mask in zip(maps, masks, strict=True)]
+    assert one.dice[0] == pytest.approx(np.mean(dice), abs=1e-6)
+
+
+def test_volumes_are_prepared_once_for_all_methods(blob_dataset: Path) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    seen: list[str] = []
+
+    def prepare(data: dict[str, Any]) -> Any:
+        seen.append(Path(data["image"]).name)
+        assert "label" not in data
+        return classifier.prepare(data)
+
+    counting = replace(classifier, prepare=prepare)
+    evaluate_cams(counting, ["gradcam", "layercam-5"], ["otsu", "search"], "validation")
+    assert seen == ["case_3.nii.gz", "case_4.nii.gz"]
+    seen.clear()
+    quality = evaluate_cams(counting, ["gradcam", "layercam-5", "gradcam"], ["otsu", "search", "otsu"], "test")
+    assert seen == [f"case_{number}.nii.gz" for number in (3, 4, 5, 6)]
+    lines = [(one.method, one.rule) for one in quality.scores]
+    assert lines == [(method, rule) for method in ("gradcam", "layercam-5") for rule in ("otsu", "search")]
+
+
+def test_target_is_the_class_that_is_explained(blob_dataset: Path) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    views = [evaluate_cams(classifier, ["gradcam++"], ["otsu"], target=target).views[0] for target in (0, 1)]
+    assert not torch.equal(views[0].overlays["gradcam++"][0], views[1].overlays["gradcam++"][0])
+
+
+def test_what_cannot_be_scored_is_named(blob_dataset: Path) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    with pytest.raises(ValueError, match=r"Split 'training': its masks give slice tags and nothing else"):
+        evaluate_cams(classifier, ["gradcam"], split="training")
+    with pytest.raises(ValueError, match=r"Unknown split 'holdout': expected one of validation, test"):
+        evaluate_cams(classifier, ["gradcam"], split="holdout")
+    with pytest.raises(ValueError, match=r"Unknown rule 'magic': expected otsu, midpoint, search"):
+        evaluate_cams(classifier, ["gradcam"], ["otsu", "magic"])
+    bare = [{"image": item["image"], "slice_labels": [0, 0, 1, 1, 0, 0]} for item in classifier.splits["test"]]
+    without = replace(classifier, splits={**classifier.splits, "test": bare})
+    with pytest.raises(ValueError, match=r"Split 'test' has 2 volumes, none with a mask"):
+        evaluate_cams(without, ["gradcam"], split="test")
+    negative = [item | {"slice_labels": [0] * 6} for item in classifier.splits["test"]]
+    without = replace(classifier, splits={**classifier.splits, "test": negative})
+    with pytest.raises(ValueError, match=r"No slice of split 'test' shows the object"):
+        evaluate_cams(without, ["gradcam"], ["otsu"], split="test")
+
+
+def test_items_without_a_mask_are_passed_over(blob_dataset: Path) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    first, second = classifier.splits["test"]
+    mixed = replace(classifier, splits={"test": [{"image": first["image"]}, second]})
+    (one,) = evaluate_cams(mixed, ["gradcam"], ["otsu"], "test").scores
+    assert {case for case, _, _ in one.slices} == {"case_6"}
+
+
+def test_views_show_the_first_rule_on_the_middle_slice_of_a_few_cases(
+    blob_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    items = [item | {"case": f"{item['case']} {k}"} for k in range(4) for item in classifier.splits["test"]]
+    classifier = replace(classifier, splits={**classifier.splits, "test": items})
+    quality = evaluate_cams(
+        classifier, ["gradcam", fake_method(monkeypatch, "flat", torch.ones_like)], ["midpoint"], "test"
+    )
+    assert len(quality.views) == 6
+    assert len(quality.scores[0].slices) == 16
+    view = quality.views[0]
+    found = object_slices(classifier, items[0])
+    assert found is not None
+    assert (view.slice_index, list(view.overlays)) == (3, ["gradcam", "flat"])
+    assert torch.equal(view.truth, found[0].masks[1, 0])
+    values, mask, dice = view.overlays["gradcam"]
+    assert torch.equal(mask, values > (values.max() + values.min()) / 2)
+    assert dice == quality.scores[0].slices[1][2].dice
+    assert not view.overlays["flat"][1].any()

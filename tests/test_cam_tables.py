@@ -1,0 +1,161 @@
+"""What is made of the scores: tables, files, the overlay sheet; the trained classifier and the command."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from camtools.cli import app
+from camtools.data import load_datalist
+from camtools.engine.cam_config import load_trained_classifier
+from camtools.engine.cam_quality import CamQuality, CamScores, CamView
+from camtools.engine.cam_tables import format_cam_scores, write_cam_scores
+from camtools.metrics import PixelCounts, SegmentationScores
+from camtools.report.cam_sheet import MASK_COLOUR, write_cam_sheet
+from camtools.report.cells import CELL, FOREGROUND_COLOUR
+from camtools.report.sheet import GAP, HEADER, LABEL_WIDTH
+from tests.cam_classifiers import TRAIN, WIDTH, overrides, save_weights, tiny_network
+
+# ------------------------------------------------------------------ tables and sheet
+
+
+def hand_made() -> CamQuality:
+    def scores(*values: tuple[float, float]) -> list[tuple[str, int, SegmentationScores]]:
+        return [("a", index, SegmentationScores(dice, 0.5, distance)) for index, (dice, distance) in enumerate(values)]
+
+    one = CamScores("weak", "otsu", None, PixelCounts(1, 3, 1), scores((0.2, 9.0), (0.4, 7.0)))
+    two = CamScores("strong", "search", 0.35, PixelCounts(2, 1, 0), scores((0.8, 2.0), (0.6, 4.0)))
+    return CamQuality("test", [one, two], [])
+
+
+def test_table_by_hand() -> None:
+    lines = format_cam_scores(hand_made()).splitlines()
+    assert lines[2] == "| weak | otsu | 20.00 | 25.00 | 50.00 | 33.33 | 30.00 ± 10.00 | 8.00 ± 1.00 |"
+    best = "**66.67** | **66.67** | **100.00** | **80.00** | **70.00 ± 10.00** | **3.00 ± 1.00** |"
+    assert lines[3] == f"| strong | search (0.35) | {best}"
+    assert lines[5].startswith("Split test, 2 slices that show the object")
+
+
+def test_files_by_hand(tmp_path: Path) -> None:
+    write_cam_scores(hand_made(), tmp_path)
+    assert (tmp_path / "cam_scores.csv").read_text().splitlines()[1:] == [
+        "test,weak,otsu,,2,20,25,50,33.3333,30,10,8,1",
+        "test,strong,search,0.35,2,66.6667,66.6667,100,80,70,10,3,1",
+    ]
+    lines = (tmp_path / "cam_slices.csv").read_text().splitlines()
+    assert lines[:2] == ["split,method,rule,case,slice,dice,iou,hd95_px", "test,weak,otsu,a,0,0.2,0.5,9"]
+    assert len(lines) == 5
+
+
+def centre(sheet: np.ndarray, column: int, colour: tuple[int, int, int]) -> tuple[float, float]:
+    """Mean row and column of the pixels of one colour, as shares of one cell of the first row."""
+    left = LABEL_WIDTH + column * (CELL + GAP)
+    found = np.argwhere((sheet[HEADER : HEADER + CELL, left : left + CELL] == colour).all(axis=-1))
+    row, across = found.mean(axis=0) / CELL
+    return float(row), float(across)
+
+
+@pytest.mark.parametrize(("path", "row"), [("scan.nii.gz", 1 - 26 / 32), ("slide.PNG", 26 / 32)])
+def test_sheet_puts_right_on_the_right_and_front_up(tmp_path: Path, path: str, row: float) -> None:
+    image, truth, mask = torch.zeros(32, 32), torch.zeros(32, 32, dtype=torch.bool), torch.zeros(32, 32)
+    truth[14:20, 22:30] = True  # first axis 17, second axis 26
+    mask[2:8, 22:30] = 1
+    view = CamView("a", path, 3, image, truth, {"one": (mask, mask > 0.5, 0.5)})
+    write_cam_sheet([view], "test", tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    assert centre(sheet, 0, FOREGROUND_COLOUR) == pytest.approx((row, 17 / 32), abs=0.01)
+    assert centre(sheet, 1, MASK_COLOUR) == pytest.approx((row, 5 / 32), abs=0.01)
+
+
+# ------------------------------------------------------------------ configuration and command
+
+
+def test_classifier_comes_with_its_weights_and_without_training_items(blob_dataset: Path, tmp_path: Path) -> None:
+    for item in load_datalist(blob_dataset, "training"):
+        Path(item["label"]).unlink()
+    ids = {"dataset_dir": str(blob_dataset), "classifier_dir": save_weights(tmp_path / "c"), "width": WIDTH}
+    classifier = load_trained_classifier([TRAIN], ids | {"device": "cpu", "min_area_fraction": 0.01})
+    assert sorted(classifier.splits) == ["test", "validation"]
+    assert classifier.min_area_fraction == 0.01
+    assert not classifier.network.training
+    for name, value in tiny_network().state_dict().items():
+        assert torch.equal(classifier.network.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classifier_dir": "nowhere"}, r"Expected the trained classifier at nowhere/model.pt.*--run .*'@classify'"),
+        ({"width": 0.125}, r"are of another network than classifier#network of .*train.yaml: size mismatch"),
+        ({"widht": 0.125}, r"Unknown option or id '--widht': .*train.yaml has no 'widht'"),
+    ],
+)
+def test_wrong_ids_are_named(blob_dataset: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    ids = {"dataset_dir": str(blob_dataset), "classifier_dir": save_weights(tmp_path / "c"), "width": WIDTH}
+    with pytest.raises((ValueError, OSError), match=message):
+        load_trained_classifier([TRAIN], ids | {"device": "cpu"} | changes)
+
+
+def test_other_files_are_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"Expected a configuration at .*none.yaml, found no such file"):
+        load_trained_classifier([tmp_path / "none.yaml"])
+    (tmp_path / "other.yaml").write_text("device: cpu\n")
+    with pytest.raises(ValueError, match=r"other.yaml has no 'classifier#network': expected the train.yaml"):
+        load_trained_classifier([tmp_path / "other.yaml"])
+
+
+def test_pretrained_weights_are_not_fetched_again(blob_dataset: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("classifier#network#pretrained: absent.pt\n")
+    ids = {"dataset_dir": str(blob_dataset), "classifier_dir": save_weights(tmp_path / "c"), "width": WIDTH}
+    network = load_trained_classifier([TRAIN, overlay], ids | {"device": "cpu"}).network
+    assert torch.equal(network.state_dict()["classifier.bias"], tiny_network().state_dict()["classifier.bias"])
+
+
+@pytest.mark.parametrize("bundle", ["umcam", "ltgradcam"])
+def test_command_writes_scores_and_sheet(blob_dataset: Path, tmp_path: Path, bundle: str) -> None:
+    folder = tmp_path / "scores"
+    train = TRAIN.replace("umcam", bundle)
+    arguments = ["evaluate-cams", train, "--output-dir", str(folder), "--methods", "gradcam++,layercam-5"]
+    pairs = overrides(blob_dataset, save_weights(tmp_path / "c", dilated=bundle == "umcam"))
+    result = CliRunner().invoke(app, [*arguments, "--split", "test", *pairs])
+    assert result.exit_code == 0, result.output
+    with (folder / "cam_scores.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["method"], row["rule"]) for row in rows] == [
+        (method, rule) for method in ("gradcam++", "layercam-5") for rule in ("otsu", "midpoint", "search")
+    ]
+    assert {row["slices"] for row in rows} == {"4"}
+    assert all(row["threshold"] == "" or row["rule"] == "search" for row in rows)
+    for row in rows:
+        miou, f1 = float(row["miou_percent"]) / 100, float(row["f1_percent"]) / 100
+        assert miou == pytest.approx(f1 / (2 - f1), abs=1e-4)
+        assert f"{float(row['miou_percent']):.2f}" in result.output
+    with (folder / "cam_slices.csv").open() as handle:
+        assert len(list(csv.DictReader(handle))) == 6 * 4
+    assert Image.open(folder / "cam_sheet.png").width == LABEL_WIDTH + 3 * (CELL + GAP)
+    assert sorted(path.name for path in folder.iterdir()) == ["cam_scores.csv", "cam_sheet.png", "cam_slices.csv"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--split", "training"], "Error: Split 'training': its masks give slice tags and nothing else"),
+        (["--methods", "magic"], "Error: Unknown method 'magic'"),
+        (["--classifier_dir", "nowhere"], "Error: Expected the trained classifier at nowhere/model.pt"),
+        (["--width", "0.125"], "c/model.pt are of another network than classifier#network of"),
+        (["--seed"], "Error: Expected pairs of --id value"),
+    ],
+)
+def test_command_names_what_is_wrong(blob_dataset: Path, tmp_path: Path, extra: list[str], message: str) -> None:
+    arguments = ["evaluate-cams", TRAIN, "--output-dir", str(tmp_path / "scores")]
+    result = CliRunner().invoke(app, [*arguments, *overrides(blob_dataset, save_weights(tmp_path / "c")), *extra])
+    assert result.exit_code == 1
+    assert message in result.output
