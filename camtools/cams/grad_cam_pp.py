@@ -47,10 +47,12 @@ def grad_cam_pp(activations: Tensor, gradients: Tensor) -> Tensor:
     """
     check_shapes(activations, gradients)
     dtype = torch.promote_types(activations.dtype, torch.float32)
-    gradients = gradients.flatten(2).to(dtype)
-    denominators = 2 + gradients * activations.flatten(2).sum(dim=2, keepdim=True, dtype=dtype)
-    weights = (gradients.relu() / denominators.masked_fill(denominators == 0, torch.inf)).sum(dim=2)
-    return class_activation_map(activations, weights)
+    sums = activations.flatten(2).sum(dim=2, keepdim=True, dtype=dtype)
+    positive = gradients.flatten(2).to(dtype).relu()
+    denominators = (positive * sums).add_(2)
+    if (sums < 0).any():
+        denominators.masked_fill_(denominators == 0, torch.inf)
+    return class_activation_map(activations, positive.div_(denominators).sum(dim=2))
 
 
 class GradCAMpp(GradientActivationMap):

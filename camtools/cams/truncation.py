@@ -14,8 +14,9 @@ from torch import Tensor
 
 __all__ = ["check_percentile", "truncate_gradients"]
 
-INFINITY_BITS = 0x7F800000  # of a float32; above it is NaN
-LOWER_BITS = 20
+LOWER_BITS = 20  # of a float32, those that the histogram does not look at
+POSITIVE_BINS = (0x7F800000 >> LOWER_BITS) + 1  # up to that of infinity
+SMALLEST = np.nextafter(np.float32(0), np.float32(1))
 
 
 def check_percentile(percentile: float) -> None:
@@ -55,9 +56,11 @@ def truncate_gradients(gradients: Tensor, percentile: float) -> Tensor:
     check_percentile(percentile)
     if gradients.ndim < 3:
         raise ValueError(f"gradients must be (B, K, *spatial), got shape {tuple(gradients.shape)}")
-    positive = gradients.relu()
     if percentile == 0 or gradients.numel() == 0:
-        return positive
+        return gradients.relu()
+    if gradients.device.type == "cpu" and gradients.dtype != torch.float64:
+        return _truncated_in_threads(gradients, percentile)
+    positive = gradients.relu()
     thresholds = _thresholds(positive.flatten(2), percentile)
     return positive.masked_fill_(positive < thresholds.view(*gradients.shape[:2], *[1] * (gradients.ndim - 2)), 0)
 
@@ -68,10 +71,6 @@ def _thresholds(positive: Tensor, percentile: float) -> Tensor:
     A value reaches a percentile interpolated between two neighbours just when it reaches the upper neighbour. That one
     is a value of the channel itself: the same threshold without rounding, in half precision too.
     """
-    if positive.device.type == "cpu" and positive.dtype != torch.float64:
-        rows = positive.float().reshape(-1, positive.shape[2]).numpy().view(np.int32)
-        found = torch.from_numpy(_select_in_threads(rows, percentile).view(np.float32))
-        return found.view(positive.shape[:2]).to(positive.dtype)
     ascending = positive.sort(dim=2).values
     count = (ascending > 0).sum(dim=2, keepdim=True)
     rank = ((count - 1).double() * percentile / 100).ceil().long()
@@ -79,39 +78,45 @@ def _thresholds(positive: Tensor, percentile: float) -> Tensor:
     return ascending.gather(2, (last + 1 - count + rank).clamp(max=last))[:, :, 0]
 
 
-def _select_in_threads(rows: NDArray[np.int32], percentile: float) -> NDArray[np.int32]:
+def _truncated_in_threads(gradients: Tensor, percentile: float) -> Tensor:
     """Plain threads, not numba's own, which do not survive a fork (data-loader workers)."""
-    found = np.zeros(len(rows), np.int32)
+    result = torch.empty(gradients.shape, dtype=torch.float32).copy_(gradients.detach())
+    rows = result.view(-1, math.prod(gradients.shape[2:])).numpy()
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first: _select(rows[first::threads], percentile, found[first::threads]), range(threads)))
-    return found
+        list(pool.map(lambda block: _truncate(block, percentile), np.array_split(rows, threads)))
+    return result.to(gradients.dtype)
 
 
 @njit(nogil=True, cache=True)
-def _select(rows: NDArray[np.int32], percentile: float, found: NDArray[np.int32]) -> None:
-    """Selection in linear time, where a sort is not.
+def _truncate(rows: NDArray[np.float32], percentile: float) -> None:
+    """Truncate rows in place; the threshold is selected in linear time, where a sort is not.
 
     The bits of positive floats, read as integers, are in the order of the floats. A histogram of their upper bits says
-    in which bin the value sought lies; only the values of that bin are partitioned.
+    in which bin the threshold lies, and only the values of that bin are partitioned. Negative numbers and NaN have bins
+    of their own above those of the positive numbers.
     """
-    counts = np.empty(1 << (31 - LOWER_BITS), np.int64)
-    candidates = np.empty(rows.shape[1], np.int32)
-    for row in range(rows.shape[0]):
+    counts = np.empty(1 << (32 - LOWER_BITS), np.int64)
+    candidates = np.empty(rows.shape[1], np.uint32)
+    for row in rows:
+        values = row.view(np.uint32)
         counts[:] = 0
-        for bits in rows[row]:
-            if 0 < bits <= INFINITY_BITS:
-                counts[bits >> LOWER_BITS] += 1
-        total = counts.sum()
-        if total == 0:
-            continue
-        rank, upper = math.ceil((total - 1) * percentile / 100), 0
-        while rank >= counts[upper]:
-            rank -= counts[upper]
-            upper += 1
-        number = 0
-        for bits in rows[row]:
-            if 0 < bits <= INFINITY_BITS and bits >> LOWER_BITS == upper:
-                candidates[number] = bits
-                number += 1
-        found[row] = np.partition(candidates[:number], rank)[rank]
+        for bits in values:
+            counts[bits >> np.uint32(LOWER_BITS)] += 1
+        counts[0] -= np.sum(values == 0)
+        total = counts[:POSITIVE_BINS].sum()
+        threshold = SMALLEST
+        if total > 0:
+            rank, upper = math.ceil((total - 1) * percentile / 100), 0
+            while rank >= counts[upper]:
+                rank -= counts[upper]
+                upper += 1
+            number = 0
+            for bits in values:
+                if bits >> np.uint32(LOWER_BITS) == upper and bits > 0:
+                    candidates[number] = bits
+                    number += 1
+            threshold = np.partition(candidates[:number], rank)[rank : rank + 1].view(np.float32)[0]
+        for i in range(len(row)):
+            if row[i] < threshold:  # not true of NaN, which stays
+                row[i] = 0
