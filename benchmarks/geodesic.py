@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import median_seconds
 
 from camtools.geodesic import Backend, geodesic_distance
 
@@ -68,20 +66,7 @@ def seeds_for(images: torch.Tensor) -> torch.Tensor:
 
 
 def distances(batches: list[Batch], backend: Backend, passes: int | None) -> list[torch.Tensor]:
-    result = [geodesic_distance(images, seeds, passes=passes, backend=backend) for images, seeds in batches]
-    if result[0].is_cuda:
-        torch.cuda.synchronize()
-    return result
-
-
-def median_ms(function: Callable[[], object], repeats: int) -> float:
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+    return [geodesic_distance(images, seeds, passes=passes, backend=backend) for images, seeds in batches]
 
 
 def print_times(batches: list[Batch], repeats: int) -> None:
@@ -95,7 +80,7 @@ def print_times(batches: list[Batch], repeats: int) -> None:
         if not installed(backend):
             continue
         moved = [(images.to(device), seeds.to(device)) for images, seeds in batches]
-        spent = median_ms(partial(distances, moved, backend, passes), repeats)
+        spent = 1000 * median_seconds(partial(distances, moved, backend, passes), torch.device(device), repeats)
         baseline = spent if baseline is None and backend == "fastgeodis" else baseline
         ratio = "-" if baseline is None else f"{baseline / spent:.1f}"
         print(f"{backend:<11} {device:<6} {passes or 'exact':>6} {spent:>10.1f} {ratio:>7}")

@@ -9,11 +9,10 @@ One volume of 30 slices of 256 x 256 pixels, VGG-16 at full width, maps of its f
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from timing import median_seconds
 from torch import Tensor
 
 from camtools.cams import GradCAM
@@ -31,18 +30,6 @@ def phantom(slices: int, size: int, generator: torch.Generator) -> Tensor:
     ellipse = (offset[:, 0] / 0.3) ** 2 + (offset[:, 1] / 0.2) ** 2 < 1
     noise = 0.05 * torch.randn(slices, size, size, generator=generator)
     return (body + 0.4 * ellipse + noise).clamp(0, 1)[:, None]
-
-
-def median_seconds(function: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median wall-clock time of a call after one warm-up call."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
 
 
 def stages(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
