@@ -32,10 +32,12 @@ def watch_inputs(model: nn.Module, kept: list[Tensor]) -> None:
     model.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0]))
 
 
-def test_passes_hold_about_the_same_number_of_pixels():
-    assert images_per_pass(torch.zeros(99, 3, 256, 256), None) == 4
-    assert images_per_pass(torch.zeros(99, 1, 128, 128), None) == 16
-    assert images_per_pass(torch.zeros(99, 1, 64, 64, 32), None) == 2
+@pytest.mark.parametrize(("reused", "factor"), [(False, 1), (True, 4)])
+def test_passes_hold_about_the_same_number_of_pixels(reused, factor, monkeypatch):
+    monkeypatch.setattr("camtools.cams.passes.memory_is_reused", lambda: reused)
+    assert images_per_pass(torch.zeros(99, 3, 256, 256), None) == 4 * factor
+    assert images_per_pass(torch.zeros(99, 1, 128, 128), None) == 16 * factor
+    assert images_per_pass(torch.zeros(99, 1, 64, 64, 32), None) == 2 * factor
     assert images_per_pass(torch.zeros(99, 1, 4096, 4096), None) == 1
     assert images_per_pass(torch.zeros(0, 1, 8, 8), None) == 1
     assert images_per_pass(torch.zeros(99, 1, 8, 8), 5) == 5
