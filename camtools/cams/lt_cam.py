@@ -80,8 +80,7 @@ class LTGradCAM(LTActivationMap):
         \frac{1}{N_l} \sum_i \mathbb{I}(g_k^l(i) \ge \delta_k^l) \, g_k^l(i)\Big)\Big)
 
     The mean is over all N positions, not only those that are kept. The ReLU is that of Grad-CAM (eq. 3), which eq. 11
-    leaves out; it changes
-    nothing where the activations are nowhere negative. The maps are not normalised before they
+    leaves out; it changes nothing where the activations are nowhere negative. The maps are not normalised before they
     are added; see :class:`LTActivationMap`.
 
     Source: LTGrad-CAM (Dong et al., 2023), eq. 11; five stages of VGG-16 and percentile 20 in the paper.
