@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from camtools.memory import reuse_memory
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
 
 _WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -40,6 +42,11 @@ def _overrides(arguments: list[str]) -> dict[str, Any]:
 
 
 # Heavy imports stay inside the commands, so that --help answers at once.
+
+
+@app.callback()
+def _before_any_command() -> None:
+    reuse_memory()
 
 
 @app.command()

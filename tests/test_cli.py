@@ -28,6 +28,13 @@ def test_phantom_writes_a_dataset_and_refuses_to_overwrite_it(tmp_path: Path) ->
     assert "found 3 entries" in output
 
 
+def test_every_command_reuses_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr("camtools.cli.reuse_memory", lambda: calls.append(True))
+    invoke("report", str(tmp_path))
+    assert calls == [True]
+
+
 def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:
     code, output = invoke("phantom", "--kind", "unicorn", "--out", str(tmp_path / "x"))
     assert code == 1
