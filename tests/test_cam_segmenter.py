@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from camtools.cams import ActivationMap, GradCAM, LTGradCAM
-from camtools.fusion import layer_sum
+from camtools.fusion import layer_sum, normalize_min_max
 from camtools.networks import VGG16CAM, CAMSegmenter
 from camtools.thresholds import map_threshold, midpoint, otsu
 
@@ -138,6 +138,45 @@ def test_map_of_zeros_gives_an_empty_mask() -> None:
     for rule in ("otsu", "midpoint", 0.5):
         logits = image_segmenter(rule=rule, gate=False)(torch.zeros(2, 1, 4, 4))
         assert torch.equal(logits[:, 1], torch.full((2, 4, 4), -1.0))
+
+
+def soft(images: Tensor, maps: Tensor) -> Tensor:
+    """A refinement by hand: the foreground's probability is half the map and an eighth of the image."""
+    foreground = maps / 2 + images / 8
+    return torch.cat([1 - foreground, foreground], dim=1)
+
+
+@pytest.mark.parametrize("rule", ["otsu", 0.9])
+def test_refined_probabilities_take_the_place_of_the_rule(rule: Any) -> None:
+    logits = image_segmenter(rule=rule, gate=False, refine=soft)(row(0, 0.4, 0.8, 1.6))
+    expected = row(-1, -0.5, 0, 1)  # 2 (1 / 2 + 1 / 8) image - 1
+    torch.testing.assert_close(logits, torch.cat([-expected, expected], dim=1))
+
+
+def test_maps_are_normalized_before_they_are_refined() -> None:
+    images = torch.cat([row(1, 2, 3), row(0, 1, 4)])
+    logits = image_segmenter(gate=False, refine=soft, normalize=normalize_min_max)(images)
+    # maps (0, 1/2, 1) and (0, 1/4, 1)
+    expected = torch.cat([row(-0.75, 0, 0.75), row(-1, -0.5, 1)])
+    torch.testing.assert_close(logits[:, 1:], expected)
+    assert torch.equal(logits[:, :1], -logits[:, 1:])
+
+
+def test_refined_images_without_an_object_are_empty() -> None:
+    images = torch.cat([row(0, 0, 0, 2), row(0, 0, 3, 3), row(1, 1, 2, 0)])  # the second one alone is called positive
+    seen: list[Tensor] = []
+
+    def certain(images: Tensor, maps: Tensor) -> Tensor:
+        seen.append(images)
+        return torch.tensor([0.0, 1.0]).reshape(1, 2, 1, 1).expand(len(images), -1, *images.shape[2:])
+
+    logits = image_segmenter(refine=certain)(images)
+    assert torch.equal(logits[:, 1, 0], torch.tensor([[-1.0], [1.0], [-1.0]]).expand(-1, 4))
+    assert len(seen) == 1
+    assert torch.equal(seen[0], images[1:2])
+    zero = torch.cat([torch.zeros(1, 1, 1, 4), images[:1]])
+    logits = image_segmenter(gate=False, refine=certain, normalize=normalize_min_max)(zero)
+    assert torch.equal(logits[:, 1, 0], torch.tensor([[-1.0], [1.0]]).expand(-1, 4))
 
 
 def test_empty_batch() -> None:

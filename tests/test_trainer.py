@@ -11,10 +11,13 @@ import torch
 from ignite.engine import Events
 from ignite.metrics import Accuracy
 from monai.engines import SupervisedEvaluator
+from monai.inferers import SimpleInferer
 from monai.transforms import Compose, RandFlipd
 
 from camtools.data import SliceDataset, load_datalist
 from camtools.engine import NetworkTrainer, slice_loader
+from camtools.engine.autocast import HalfPrecisionInferer
+from camtools.engine.weights import load_weights
 from camtools.transforms import LoadVolumed, ScaleSlicesd, SliceAxisLastd
 
 PREPARE = Compose([LoadVolumed("image"), SliceAxisLastd("image"), ScaleSlicesd("image")])
@@ -24,13 +27,15 @@ class Killed(BaseException):
     """Stands for kill -9: nothing may run after it."""
 
 
-def network() -> torch.nn.Module:
-    torch.manual_seed(1)
+def network(seed: int = 1) -> torch.nn.Module:
+    torch.manual_seed(seed)
     layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.AdaptiveAvgPool2d(1)]
     return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4, 2))
 
 
-def trainer(data: Path, save_dir: Path, epochs: int = 4, lr: float = 0.1, **kwargs: Any) -> NetworkTrainer:
+def trainer(
+    data: Path, save_dir: Path, epochs: int = 4, lr: float = 0.1, start: Path | None = None, **kwargs: Any
+) -> NetworkTrainer:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     transform = Compose([RandFlipd("image", prob=0.5, spatial_axis=0)])
@@ -45,6 +50,7 @@ def trainer(data: Path, save_dir: Path, epochs: int = 4, lr: float = 0.1, **kwar
         lr_scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 2),
         loss_function=torch.nn.CrossEntropyLoss(),
         save_dir=save_dir,
+        weights=[] if start is None else [(model, start)],
         **kwargs,
     )
 
@@ -112,3 +118,82 @@ def test_loss_that_is_not_finite_stops_with_advice(blob_dataset: Path, tmp_path:
     with pytest.raises(RuntimeError, match=r"test: the loss of epoch 1 is nan. Lower the learning rate"):
         run.run()
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_training_starts_from_given_weights(blob_dataset: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.pt"
+    torch.save(network(seed=2).state_dict(), start)
+    trainer(blob_dataset, tmp_path / "run", epochs=1, lr=0.0, start=start).run()
+    assert torch.equal(weights(tmp_path / "run/model.pt"), weights(start))
+    assert not torch.equal(torch.cat([value.flatten() for value in network().state_dict().values()]), weights(start))
+
+
+def test_resumed_training_does_not_start_from_given_weights_again(blob_dataset: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.pt"
+    torch.save(network(seed=2).state_dict(), start)
+    trainer(blob_dataset, tmp_path / "whole", start=start).run()
+    with pytest.raises(Killed):
+        kill_after(trainer(blob_dataset, tmp_path / "parts", start=start), epoch=2)()
+    start.unlink()
+    trainer(blob_dataset, tmp_path / "parts", start=start).run()
+    assert torch.equal(weights(tmp_path / "parts/model.pt"), weights(tmp_path / "whole/model.pt"))
+
+
+def test_missing_weights_are_named_before_training(blob_dataset: Path, tmp_path: Path) -> None:
+    message = r"test: expected trained weights at .*nothing\.pt, found no such file\. Train first \(python -m monai"
+    run = trainer(blob_dataset, tmp_path / "run", start=tmp_path / "nothing.pt")
+    with pytest.raises(FileNotFoundError, match=message):
+        run.run()
+    assert run.state.iteration == 0
+
+
+def test_several_networks_are_loaded(tmp_path: Path) -> None:
+    torch.save(network(seed=2).state_dict(), tmp_path / "a.pt")
+    torch.save(network(seed=3).state_dict(), tmp_path / "b.pt")
+    networks = [network(), network()]
+    load_weights("test", zip(networks, (tmp_path / "a.pt", str(tmp_path / "b.pt")), strict=True))
+    for loaded, seed in zip(networks, (2, 3), strict=True):
+        assert torch.equal(loaded[0].weight, network(seed)[0].weight)
+
+
+def test_mixed_precision_on_a_cpu_trains_in_bfloat16(blob_dataset: Path, tmp_path: Path) -> None:
+    trainer(blob_dataset, tmp_path / "full", epochs=2).run()
+    half = trainer(blob_dataset, tmp_path / "half", epochs=2, amp=True)
+    inner: list[torch.dtype] = []
+    half.bare_network[0].register_forward_hook(lambda module, inputs, output: inner.append(output.dtype))
+    outputs: list[torch.Tensor] = []
+    half.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output["pred"]))
+    half.run()
+    assert set(inner) == {torch.bfloat16}
+    assert {output.dtype for output in outputs} == {torch.float32}
+    assert {parameter.dtype for parameter in half.bare_network.parameters()} == {torch.float32}
+    full_weights, half_weights = (weights(tmp_path / name / "model.pt") for name in ("full", "half"))
+    start = torch.cat([value.flatten() for value in network().state_dict().values()])
+    assert not torch.equal(half_weights, full_weights)
+    assert (half_weights - full_weights).norm() < 0.1 * (full_weights - start).norm()
+
+
+class Doubled(SimpleInferer):
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return 2 * super().__call__(inputs, network, *args, **kwargs)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_trainer_runs_the_network_with_the_inferer_given(blob_dataset: Path, tmp_path: Path, amp: bool) -> None:
+    run = trainer(blob_dataset, tmp_path, epochs=1, lr=0.0, amp=amp, inferer=Doubled())
+    outputs: list[torch.Tensor] = []  # by turns of the network and of the inferer
+    run.bare_network.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach().float()))
+    run.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output["pred"]))
+    run.run()
+    for plain, used in zip(outputs[::2], outputs[1::2], strict=True):
+        torch.testing.assert_close(used, 2 * plain)
+
+
+def test_half_precision_inferer_is_close_to_full_precision() -> None:
+    model = network().eval()
+    images = torch.rand(2, 1, 8, 8)
+    plain, doubled = HalfPrecisionInferer()(images, model), HalfPrecisionInferer(Doubled())(images, model)
+    torch.testing.assert_close(doubled, 2 * plain)
+    assert plain.dtype == torch.float32
+    torch.testing.assert_close(plain, model(images), rtol=0.05, atol=0.01)
+    assert not torch.equal(plain, model(images))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["as_logits", "check_target", "class_indices"]
+__all__ = ["as_logits", "check_target", "class_indices", "confidences"]
 
 Target = int | Tensor | None
 
@@ -63,3 +63,23 @@ def class_indices(logits: Tensor, target: Target) -> Tensor:
         hint = "; a one-logit model takes target=None or 0" if classes == 1 else ""
         raise ValueError(f"target {wrong} is not a class of a model with {classes} logits (0..{classes - 1}){hint}")
     return indices
+
+
+def confidences(logits: Tensor, indices: Tensor) -> Tensor:
+    """Probability of each sample's class: the sigmoid of one logit, the softmax of several.
+
+    Args:
+        logits: ``(B, K)``.
+        indices: ``(B,)`` int64.
+
+    Returns:
+        ``(B,)`` in [0, 1], at least float32.
+
+    Example:
+        >>> import torch
+        >>> confidences(torch.zeros(1, 4), torch.tensor([2])), confidences(torch.zeros(1, 1), torch.tensor([0]))
+        (tensor([0.2500]), tensor([0.5000]))
+    """
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    probability = wide.sigmoid() if wide.shape[1] == 1 else wide.softmax(dim=1)
+    return probability.gather(1, indices[:, None])[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from ignite.handlers import ProgressBar
 from ignite.metrics import Average
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import TensorBoardStatsHandler
+from monai.inferers import Inferer
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from camtools.data.files import atomic_save, write_json
 from camtools.data.slices import SliceDataset
+from camtools.engine.autocast import HalfPrecisionInferer
+from camtools.engine.weights import load_weights
 
 __all__ = ["NetworkTrainer", "slice_loader"]
 
@@ -55,8 +59,11 @@ class NetworkTrainer(SupervisedTrainer):
         val_interval: epochs between validations.
         export_path: further place for a copy of the final weights, such as the bundle's ``models/model.pt``.
         seed: seed of the random draws.
+        weights: pairs of a network and the file that it is loaded from before the first epoch.
+        amp: mixed precision: float16 with scaled gradients on a GPU, bfloat16 on a CPU.
+        find_unused_parameters: for networks of which a part takes no part in the loss, with several processes.
         **supervised: further arguments of MONAI's trainer: ``max_epochs``, ``train_data_loader`` (batches of ``image``
-            and ``label``), ``optimizer``, ``loss_function``, and where wanted ``inferer``, ``amp``, ``train_handlers``.
+            and ``label``), ``optimizer``, ``loss_function``, and where wanted ``inferer``, ``train_handlers``.
 
     Raises:
         RuntimeError: the loss is no longer finite.
@@ -73,6 +80,9 @@ class NetworkTrainer(SupervisedTrainer):
         val_interval: int = 1,
         export_path: str | Path | None = None,
         seed: int = 0,
+        weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
+        amp: bool = False,
+        find_unused_parameters: bool = False,
         **supervised: Any,
     ) -> None:
         self.name = name
@@ -83,12 +93,13 @@ class NetworkTrainer(SupervisedTrainer):
         self.evaluator = evaluator
         self.val_interval = val_interval
         self.seed = seed
+        self.weights = list(weights)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {"metric": -math.inf, "weights": None}
-        parallel = idist.get_world_size() > 1
+        supervised |= _precision(amp, torch.device(device), supervised.get("inferer"))
         super().__init__(
             device=device,
-            network=DistributedDataParallel(network) if parallel else network,
+            network=_distributed(network, find_unused_parameters),
             decollate=False,
             **supervised,
         )
@@ -135,6 +146,7 @@ class NetworkTrainer(SupervisedTrainer):
 
     def _resume(self) -> None:
         if not self.checkpoint_path.is_file():
+            load_weights(self.name, self.weights)
             return
         state = torch.load(self.checkpoint_path, map_location=self.state.device, weights_only=True)
         self.bare_network.load_state_dict(state["network"])
@@ -193,3 +205,17 @@ class NetworkTrainer(SupervisedTrainer):
         }
         atomic_save(state, self.checkpoint_path)
         write_json(self.history, self.save_dir / "history.json")
+
+
+def _precision(amp: bool, device: torch.device, inferer: Inferer | None) -> dict[str, Any]:
+    """MONAI's own mixed precision is for GPUs."""
+    if amp and device.type == "cpu":
+        return {"amp": False, "inferer": HalfPrecisionInferer(inferer)}
+    return {"amp": amp, "inferer": inferer}
+
+
+def _distributed(network: torch.nn.Module, find_unused_parameters: bool) -> torch.nn.Module:
+    if idist.get_world_size() == 1:
+        return network
+    wrapped: torch.nn.Module = DistributedDataParallel(network, find_unused_parameters=find_unused_parameters)
+    return wrapped

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from camtools.data.datalist import case_name
 from camtools.data.errors import reason
 from camtools.data.files import file_hash, input_hash_of, save_like
+from camtools.engine.weights import load_weights
 
 __all__ = ["VolumePipeline", "VolumesFailedError"]
 
@@ -74,7 +75,9 @@ class VolumePipeline:
             VolumesFailedError: one or more volumes failed.
             FileNotFoundError: a file of weights is missing.
         """
-        self._load_weights()
+        load_weights(self.name, self.weights)
+        for network, _ in self.weights:
+            network.eval()
         rank = idist.get_rank()
         failed: list[tuple[str, str]] = []
         share = self.data[rank :: idist.get_world_size()]
@@ -90,16 +93,6 @@ class VolumePipeline:
     def output_path(self, item: dict[str, Any], key: str) -> Path:
         """File of one output of one volume."""
         return self.output_dir / (case_name(item) + self.outputs[key])
-
-    def _load_weights(self) -> None:
-        for network, path in self.weights:
-            if not Path(path).is_file():
-                raise FileNotFoundError(
-                    f"{self.name}: expected trained weights at {path}, found no such file. Train first "
-                    "(python -m monai.bundle run --config_file configs/train.yaml) or name another file."
-                )
-            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-            network.eval()
 
     def _process(self, item: dict[str, Any]) -> None:
         paths = {key: self.output_path(item, key) for key in self.outputs}

@@ -1,5 +1,6 @@
-"""Losses of the published methods, on logits."""
+"""Losses of the published methods."""
 
 from camtools.losses.soft_cross_entropy import DualPseudoLabelLoss, SoftCrossEntropyLoss
+from camtools.losses.sup_con import SupConLoss
 
-__all__ = ["DualPseudoLabelLoss", "SoftCrossEntropyLoss"]
+__all__ = ["DualPseudoLabelLoss", "SoftCrossEntropyLoss", "SupConLoss"]

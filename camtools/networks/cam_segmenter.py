@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from camtools.cams.base import ActivationMap
 from camtools.cams.capture import evaluation_mode
 from camtools.cams.passes import images_per_pass, prepare_images
-from camtools.cams.targets import as_logits, class_indices
+from camtools.cams.targets import as_logits, class_indices, confidences
 from camtools.fusion import layer_sum
 from camtools.thresholds import Rule, check_rule, map_threshold
 
@@ -25,21 +25,26 @@ class CAMSegmenter(nn.Module):
 
     with the threshold t of :func:`camtools.thresholds.map_threshold`. The foreground's logit is positive exactly where
     the map A exceeds t, and linear in A: logits that are interpolated (``Invertd``) and then reduced by arg-max are the
-    interpolated map, thresholded. Images without an object, by the gate or since their map is zero everywhere, have
-    :math:`s = -1`.
+    interpolated map, thresholded. With ``refine``, such as a dense CRF, :math:`s = 2p - 1` for its foreground
+    probability p. Images without an object, by the gate or since their map is zero everywhere, have :math:`s = -1`.
 
     The state dictionary is the classifier's own, so a checkpoint of the classifier is one of the segmenter. The
     classifier runs in evaluation mode, whatever the mode of the segmenter. It cannot be scripted or exported by
     tracing, since the maps need gradients. The gate costs one more forward pass of each image; maps, with their
     backward pass, are then made for the positive ones alone.
 
-    Source: the use of LTGrad-CAM (Dong et al., 2023), section 3.1, as a segmenter: Otsu's method on the map.
+    Source: the use of LTGrad-CAM (Dong et al., 2023), section 3.1, as a segmenter: Otsu's method on the map; of Cfd-CAM
+    (Chen et al., 2023), section 2, step 6: a dense CRF.
 
     Args:
         cam: activation map, such as ``LTGradCAM(model, layers)``; maps of several layers are added
             (:func:`camtools.fusion.layer_sum`).
         rule: see :func:`camtools.thresholds.map_threshold`.
         target: class of the object; 0 for a classifier of one logit.
+        refine: takes the place of the rule: from images ``(B, C, H, W)`` and their maps ``(B, 1, H, W)`` to
+            probabilities ``(B, 2, H, W)``, as :class:`camtools.crf.DenseCRF` does.
+        normalize: applied to the maps ``(B, 1, H, W)`` before they are refined, such as
+            :func:`camtools.fusion.normalize_min_max` for maps that do not lie in [0, 1].
         gate: images whose probability of the class is at most 0.5 are background (softmax; sigmoid of one logit).
 
     Raises:
@@ -55,7 +60,15 @@ class CAMSegmenter(nn.Module):
         torch.Size([3, 2, 32, 32])
     """
 
-    def __init__(self, cam: ActivationMap, rule: Rule = "otsu", target: int = 1, gate: bool = True) -> None:
+    def __init__(
+        self,
+        cam: ActivationMap,
+        rule: Rule = "otsu",
+        target: int = 1,
+        gate: bool = True,
+        refine: Callable[[Tensor, Tensor], Tensor] | None = None,
+        normalize: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         check_rule(rule)
         self.cam = cam
@@ -63,6 +76,8 @@ class CAMSegmenter(nn.Module):
         self.rule = rule
         self.target = target
         self.gate = gate
+        self.refine = refine
+        self.normalize = normalize
 
     def forward(self, images: Tensor) -> Tensor:
         """Segment images.
@@ -79,11 +94,17 @@ class CAMSegmenter(nn.Module):
         score = torch.full((len(images), 1, *images.shape[2:]), -1.0, device=images.device)
         chosen = self._positive(images) if self.gate else torch.ones(len(images), dtype=torch.bool)
         if chosen.any():
-            maps = layer_sum(self.cam(images[chosen], target=self.target))
-            peak = maps.amax(dim=(1, 2, 3), keepdim=True)
-            threshold = map_threshold(maps, self.rule)[:, None, None, None]
-            score[chosen] = torch.where(peak > 0, (maps - threshold) / peak, -1.0)
+            score[chosen] = self._scores(images[chosen])
         return torch.cat([-score, score], dim=1)
+
+    def _scores(self, images: Tensor) -> Tensor:
+        maps = layer_sum(self.cam(images, target=self.target))
+        peak = maps.amax(dim=(1, 2, 3), keepdim=True)
+        if self.refine is None:
+            threshold = map_threshold(maps, self.rule)[:, None, None, None]
+            return torch.where(peak > 0, (maps - threshold) / peak, -1.0)
+        maps = maps if self.normalize is None else self.normalize(maps)
+        return torch.where(peak > 0, 2 * self.refine(images, maps)[:, 1:] - 1, -1.0)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """State of the classifier, under its own names."""
@@ -98,6 +119,4 @@ class CAMSegmenter(nn.Module):
             images = prepare_images(images, self.classifier, channels_last=False)
             passes = images.split(images_per_pass(images, self.cam.batch_size))
             logits = torch.cat([as_logits(self.classifier(part), len(part)) for part in passes]).float()
-        chosen = class_indices(logits, self.target)[:, None]
-        probability = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
-        return probability.gather(1, chosen)[:, 0] > 0.5
+        return confidences(logits, class_indices(logits, self.target)) > 0.5

@@ -10,8 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import VGG16_Weights
 
-from camtools.networks.vgg16_weights import Weighted, imagenet_state, load_layers
+from camtools.networks.imagenet import imagenet_state
+from camtools.networks.vgg16_weights import Weighted, load_layers
 
 __all__ = ["VGG16CAM"]
 
@@ -105,7 +107,7 @@ class VGG16CAM(nn.Module):
                     "pretrained weights fit width=1.0, norm=None and in_channels 1 or 3, got "
                     f"width={width}, norm={norm!r}, in_channels={in_channels}; change these or use pretrained=False"
                 )
-            load_layers(layers_before, imagenet_state(pretrained))
+            load_layers(layers_before, imagenet_state(pretrained, VGG16_Weights.IMAGENET1K_V1, "VGG-16"))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from camtools.transforms.maps import (
 )
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
 from camtools.transforms.slices import ScaleSlicesd
+from camtools.transforms.views import RandViewsd
 
 __all__ = [
     "ActivationMapsd",
@@ -21,6 +22,7 @@ __all__ = [
     "MaskAsPseudoLabeld",
     "NormalizeMapsd",
     "PredictVolumed",
+    "RandViewsd",
     "ScaleSlicesd",
     "SeedPseudoLabeld",
     "SliceAxisLastd",

@@ -29,3 +29,19 @@ def reference_dual_pseudo_label(logits: Tensor, um_cam: Tensor, spl: Tensor, lam
         target[:, 1] = foreground
         terms.append(reference_cross_entropy(logits, target))
     return lam * terms[0] + (1 - lam) * terms[1]
+
+
+def reference_sup_con(features: Tensor, labels: Tensor, temperature: float) -> float:
+    """Khosla et al., eq. 2, as the mean over the views that have another one of their class; features (B, V, D)."""
+    views = [(view / math.sqrt(sum(float(x) ** 2 for x in view)), b) for b, row in enumerate(features) for view in row]
+    similarity = [[sum(float(x) * float(y) for x, y in zip(z, w, strict=True)) for w, _ in views] for z, _ in views]
+    terms = []
+    for i in range(len(views)):
+        others = [a for a in range(len(views)) if a != i]
+        partners = [p for p in others if labels[views[p][1]] == labels[views[i][1]]]
+        if not partners:
+            continue
+        denominator = sum(math.exp(similarity[i][a] / temperature) for a in others)
+        shares = [math.exp(similarity[i][p] / temperature) / denominator for p in partners]
+        terms.append(-sum(math.log(share) for share in shares) / len(partners))
+    return sum(terms) / len(terms) if terms else 0.0

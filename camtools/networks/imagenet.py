@@ -1,0 +1,40 @@
+"""torchvision's ImageNet weights: from a file, or downloaded."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchvision.models import WeightsEnum
+
+__all__ = ["imagenet_state"]
+
+
+def imagenet_state(
+    source: str | os.PathLike[str] | Literal[True], weights: WeightsEnum, network: str
+) -> dict[str, Tensor]:
+    """State dictionary of a torchvision network.
+
+    Args:
+        source: file that holds it, or True to download it.
+        weights: torchvision's weights to download.
+        network: name of the network, for messages.
+
+    Raises:
+        ValueError: the file holds no state dictionary.
+        RuntimeError: the download fails.
+    """
+    if source is not True:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"{source} holds a {type(state).__name__}, expected a state dictionary of {network}")
+        return state
+    try:
+        return dict(weights.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:
+        raise RuntimeError(
+            f"could not download torchvision's {network} weights; download them on a machine with a connection and "
+            f"pass the file with pretrained=PATH, or train from scratch with pretrained=False ({error})"
+        ) from error

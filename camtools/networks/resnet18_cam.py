@@ -1,0 +1,137 @@
+"""ResNet-18 as the classifier of activation maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights
+from torchvision.models.resnet import BasicBlock
+
+from camtools.networks.imagenet import imagenet_state
+
+__all__ = ["ResNet18CAM"]
+
+STAGES = (64, 128, 256, 512)
+# With 8 channels or fewer, channels last, oneDNN (torch 2.15) crashes in the backward pass of the 1x1 shortcuts.
+FEWEST_CHANNELS = 16
+
+
+class ResNet18CAM(nn.Module):
+    """ResNet-18 as a classifier whose activations make activation maps (output stride 32 at the last stage).
+
+    Modules and state dictionary have the names of ``torchvision.models.resnet18``. Parameters are kept in the
+    channels-last memory format, which is faster on CPUs and with half precision on GPUs.
+
+    Source: He et al., CVPR 2016; the classifier of Cfd-CAM (Chen et al., 2023), section 3.2.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: number of logits; one for a binary classifier trained with binary cross-entropy.
+        width: factor on every channel count (at least 16 channels remain); 1.0 is ResNet-18.
+        pretrained: False starts from He initialisation. True downloads torchvision's ImageNet weights; a path reads
+            them from a state dictionary of ``torchvision.models.resnet18``. Either loads everything but the class layer
+            (with ``in_channels=1`` the first convolution is summed over RGB).
+
+    Attributes:
+        cam_layers: names of the four stages, shallow to deep.
+        embedding_size: number of features of :meth:`embed`.
+
+    Raises:
+        ValueError: a width that is not positive, or pretrained weights for another network.
+        RuntimeError: the download fails.
+
+    Example:
+        >>> import torch
+        >>> model = ResNet18CAM(width=0.125)
+        >>> model(torch.rand(3, 1, 64, 64)).shape
+        torch.Size([3, 1])
+        >>> model.cam_layers
+        ['layer1', 'layer2', 'layer3', 'layer4']
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int = 1,
+        width: float = 1.0,
+        pretrained: bool | str | os.PathLike[str] = False,
+    ) -> None:
+        super().__init__()
+        if width <= 0:
+            raise ValueError(f"width is a factor on the channel counts and must be positive, got {width}")
+        widths = [max(FEWEST_CHANNELS, round(channels * width)) for channels in STAGES]
+        self.conv1 = nn.Conv2d(in_channels, widths[0], kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.layer1 = _stage(widths[0], widths[0], stride=1)
+        self.layer2 = _stage(widths[0], widths[1], stride=2)
+        self.layer3 = _stage(widths[1], widths[2], stride=2)
+        self.layer4 = _stage(widths[2], widths[3], stride=2)
+        self.fc = nn.Linear(widths[3], num_classes)
+        self.cam_layers = [f"layer{stage}" for stage in (1, 2, 3, 4)]
+        self.embedding_size = widths[3]
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        if pretrained is not False:
+            if width != 1.0 or in_channels not in (1, 3):
+                raise ValueError(
+                    "pretrained weights fit width=1.0 and in_channels 1 or 3, got "
+                    f"width={width}, in_channels={in_channels}; change these or use pretrained=False"
+                )
+            self._load(imagenet_state(pretrained, ResNet18_Weights.IMAGENET1K_V1, "ResNet-18"))
+        self.to(memory_format=torch.channels_last)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features of images: the last stage, averaged over positions.
+
+        Args:
+            images: ``(B, in_channels, H, W)``, H and W at least 32.
+
+        Returns:
+            ``(B, embedding_size)``, >= 0.
+
+        Raises:
+            ValueError: another number of dimensions, or images that are too small.
+        """
+        if images.dim() != 4 or images.size(2) < 32 or images.size(3) < 32:
+            raise ValueError(f"images must be (B, C, H, W) with H and W at least 32, got shape {images.shape}")
+        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        embedding: Tensor = features.mean(dim=(2, 3))
+        return embedding
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images: logits ``(B, num_classes)``; see :meth:`embed`."""
+        logits: Tensor = self.fc(self.embed(images))
+        return logits
+
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        loaded: dict[str, Any] = {key: value for key, value in state.items() if not key.startswith("fc.")}
+        if self.conv1.in_channels == 1 and "conv1.weight" in loaded:
+            loaded["conv1.weight"] = loaded["conv1.weight"].sum(dim=1, keepdim=True)
+        own = {key: value for key, value in self.state_dict().items() if not key.startswith("fc.")}
+        # older files have no counts of batches; a plain dictionary without them is loaded as one of these
+        wrong = [key for key in own if key not in loaded and not key.endswith("num_batches_tracked")]
+        wrong += [key for key in loaded if key not in own or loaded[key].shape != own[key].shape]
+        if wrong:
+            shape = f"of shape {tuple(loaded[wrong[0]].shape)}" if wrong[0] in loaded else "missing"
+            found = shape if wrong[0] in own else "not a part of it"
+            raise ValueError(
+                f"pretrained must be a state dictionary of torchvision.models.resnet18; {wrong[0]} is {found}; "
+                "pass its file, or pretrained=True to download it"
+            )
+        self.load_state_dict({**loaded, "fc.weight": self.fc.weight, "fc.bias": self.fc.bias})
+
+
+def _stage(inputs: int, channels: int, stride: int) -> nn.Sequential:
+    shortcut = None
+    if stride != 1 or inputs != channels:
+        convolution = nn.Conv2d(inputs, channels, kernel_size=1, stride=stride, bias=False)
+        shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
+    return nn.Sequential(BasicBlock(inputs, channels, stride, shortcut), BasicBlock(channels, channels))
