@@ -1,5 +1,6 @@
 """MONAI dictionary transforms over whole volumes ``(C, X, Y, Z)``: what the bundles' YAML names."""
 
+from camtools.transforms.crf import DenseCRFd
 from camtools.transforms.geometry import InPlaneSpacingd, LoadVolumed, SliceAxisLastd
 from camtools.transforms.maps import (
     ActivationMapsd,
@@ -15,6 +16,7 @@ from camtools.transforms.views import RandViewsd
 
 __all__ = [
     "ActivationMapsd",
+    "DenseCRFd",
     "FuseMapsd",
     "GateSlicesd",
     "InPlaneSpacingd",

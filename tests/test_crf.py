@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from camtools.crf import DenseCRF, dense_crf, inference, torch_backend
+from camtools.crf.inference import resolve_backend
+from camtools.crf.lattice import PermutohedralLattice
+from tests.crf_slices import agreement, structured_slices
+from tests.reference.dense_crf import reference_dense_crf
+
+HAS_PYDENSECRF = importlib.util.find_spec("pydensecrf") is not None
+needs_pydensecrf = pytest.mark.skipif(not HAS_PYDENSECRF, reason="pydensecrf is not installed")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+BACKENDS = ["torch", pytest.param("pydensecrf", marks=needs_pydensecrf)]
+SHAPES = [(2, 1, 61, 47), (2, 3, 48, 65), (1, 1, 7, 96), (3, 3, 33, 33)]
+
+
+def square(height: int = 24, width: int = 20) -> torch.Tensor:
+    image = torch.full((1, 1, height, width), 0.2)
+    image[..., 6:16, 5:14] = 0.8
+    return image
+
+
+def test_lattice_in_one_dimension_by_hand():
+    # One standard deviation is 2 / sqrt(3) cells. The points lie in the middle of two neighbouring cells, so they touch
+    # three corners, (1/2, 1/2, 0) and (0, 1/2, 1/2). Blurred twice by (1, 2, 1) / 2: 19/16 of a point reaches itself,
+    # 15/16 the other, 34/16 in all.
+    points = torch.tensor([[0.5, 1.5]]) * 3**0.5 / 2
+    filtered = PermutohedralLattice(points).filter(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    torch.testing.assert_close(filtered, torch.tensor([[19.0, 15.0], [30.0, 38.0]]) / 34)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
+def test_lattice_is_close_to_the_gaussian(dimensions):
+    generator = torch.Generator().manual_seed(dimensions)
+    points = 2 * torch.rand(dimensions, 1500, generator=generator)
+    values = torch.stack([points[0].sin(), (points[-1] > 1).float()])
+    kernel = torch.exp(-torch.cdist(points.T.double(), points.T.double()).square() / 2)
+    norm = kernel.sum(1).rsqrt()
+    exact = (values.double() * norm) @ kernel * norm
+    filtered = PermutohedralLattice(points).filter(values)
+    assert (filtered - exact).abs().max() < 0.12
+    assert (filtered - exact).abs().mean() < 0.02
+
+
+def test_lattice_keeps_groups_apart():
+    points = 3 * torch.rand(3, 40, generator=torch.Generator().manual_seed(0))
+    matrix = PermutohedralLattice(points, groups=2).filter(torch.eye(40))
+    assert matrix[:20, 20:].abs().max() == 0
+    alone = PermutohedralLattice(points[:, :20]).filter(torch.eye(20))
+    torch.testing.assert_close(matrix[:20, :20], alone)
+
+
+def test_lattice_refuses_points_too_far_apart():
+    with pytest.raises(ValueError, match=r"expected points that span fewer lattice cells, found .* use larger"):
+        PermutohedralLattice(torch.tensor([[0.0, 1e6]]).repeat(5, 1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 11, 9), (1, 3, 8, 12)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_marginals_are_close_to_exact_mean_field(backend, shape):
+    images, probability = structured_slices(shape, seed=3)
+    expected = reference_dense_crf(images[0], probability[0, 0])[None]
+    marginals = dense_crf(images, probability, backend=backend)
+    assert marginals.dtype == torch.float32
+    assert agreement(marginals, expected) >= 0.97
+    assert (marginals - expected).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_parameters_reach_the_kernels(backend):
+    images, probability = structured_slices((1, 1, 10, 10), seed=1)
+    widths = {"gaussian_sxy": 2.0, "bilateral_sxy": 4.0, "bilateral_srgb": 40.0}
+    weights = {"gaussian_compat": 0.5, "bilateral_compat": 1.5}
+    marginals = dense_crf(images, probability, **widths, **weights, iterations=2, backend=backend)
+    expected = reference_dense_crf(images[0], probability[0, 0], (2.0, 0.5), (4.0, 40.0, 1.5), iterations=2)[None]
+    assert (marginals - expected).abs().max() < 0.08
+    for name, value in (widths | weights | {"iterations": 2}).items():
+        changed = widths | weights | {"iterations": 2} | {name: 2 * value}
+        other = dense_crf(images, probability, **changed, backend=backend)
+        assert (other - marginals).abs().max() > 0.01, f"{name} changes nothing"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_weights_the_unary_is_left(backend):
+    images, probability = structured_slices((1, 1, 6, 7))
+    probability[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    marginals = dense_crf(images, probability, gaussian_compat=0, bilateral_compat=0, backend=backend)
+    torch.testing.assert_close(marginals[:, 1:], probability, atol=2e-5, rtol=0)
+    torch.testing.assert_close(marginals.sum(1), torch.ones(1, 6, 7))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_uniform_image_smooths_the_labels(backend):
+    probability = torch.full((1, 1, 16, 16), 0.3)
+    probability[..., 4, 4] = 0.9
+    marginals = dense_crf(torch.full((1, 1, 16, 16), 0.5), probability, backend=backend)
+    assert (marginals[:, 1] < 0.5).all()
+    assert (marginals[:, 1, 4, 4] < 0.1).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_square_is_recovered_from_a_noisy_map(backend, channels):
+    image = square()
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+    probability = (image + 0.8 * noise).clamp(0, 1)
+    assert not torch.equal(probability > 0.5, image > 0.5)
+    marginals = dense_crf(image.repeat(1, channels, 1, 1), probability, backend=backend)
+    assert torch.equal(marginals[:, 1:] > 0.5, image > 0.5)
+
+
+@needs_pydensecrf
+@pytest.mark.parametrize("shape", SHAPES)
+def test_backends_agree(shape):
+    images, probability = structured_slices(shape)
+    ours = dense_crf(images, probability, backend="torch")
+    theirs = dense_crf(images, probability, backend="pydensecrf")
+    assert agreement(ours, theirs) >= 0.999
+    assert 0.05 < theirs[:, 1].gt(0.5).float().mean() < 0.95
+    assert not torch.equal(theirs[:, 1:] > 0.5, probability > 0.5)
+
+
+@needs_pydensecrf
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rgb_picture_gives_what_the_two_dimensional_class_of_pydensecrf_gives(backend):
+    from pydensecrf.densecrf import DenseCRF2D
+    from pydensecrf.utils import unary_from_softmax
+
+    images, probability = structured_slices((1, 3, 30, 41))
+    picture = (255 * images[0]).round().byte().permute(1, 2, 0).contiguous().numpy()
+    model = DenseCRF2D(41, 30, 2)
+    model.setUnaryEnergy(unary_from_softmax(torch.cat([1 - probability[0], probability[0]]).numpy()))
+    model.addPairwiseGaussian(sxy=3, compat=3)
+    model.addPairwiseBilateral(sxy=10, srgb=13, rgbim=picture, compat=10)
+    expected = torch.from_numpy(np.array(model.inference(10)).reshape(1, 2, 30, 41))
+    marginals = dense_crf((255 * images).round() / 255, probability, backend=backend)
+    assert agreement(marginals, expected) >= 0.999
+    assert (marginals - expected).abs().mean() < 1e-3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_channel_stands_for_three_equal_ones(backend):
+    images, probability = structured_slices((2, 1, 50, 40))
+    grey = dense_crf(images, probability, backend=backend)
+    rgb = dense_crf(images.repeat(1, 3, 1, 1), probability, backend=backend)
+    assert agreement(grey, rgb) >= 0.98
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batch_equals_single_slices(backend, channels):
+    images, probability = structured_slices((3, channels, 19, 26))
+    batched = dense_crf(images, probability, backend=backend)
+    pairs = zip(images.split(1), probability.split(1), strict=True)
+    single = torch.cat([dense_crf(*pair, backend=backend) for pair in pairs])
+    torch.testing.assert_close(batched, single, atol=1e-5, rtol=0)
+
+
+def test_chunks_of_one_slice_give_the_same(monkeypatch):
+    images, probability = structured_slices((3, 1, 19, 26))
+    whole = dense_crf(images, probability, backend="torch")
+    monkeypatch.setitem(torch_backend._CHUNK_PIXELS, "cpu", 1)
+    torch.testing.assert_close(dense_crf(images, probability, backend="torch"), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_other_types_views_and_inference_mode(backend):
+    images, probability = structured_slices((2, 1, 12, 15))
+    expected = dense_crf(images.bfloat16().float(), probability.bfloat16().float(), backend=backend)
+    turned = [values.bfloat16().movedim(0, -1).contiguous().movedim(-1, 0) for values in (images, probability)]
+    with torch.inference_mode():
+        assert torch.equal(dense_crf(*turned, backend=backend), expected)
+    assert not dense_crf(images, probability.requires_grad_(), backend=backend).requires_grad
+    assert dense_crf(images[:0], probability[:0], backend=backend).shape == (0, 2, 12, 15)
+    beyond = torch.where(images > 0.5, 1.5, -0.5)
+    clamped = dense_crf(beyond.clamp(0, 1), probability, backend=backend)
+    assert torch.equal(dense_crf(beyond, probability, backend=backend), clamped)
+
+
+@needs_cuda
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cuda_gives_what_the_cpu_gives(shape):
+    images, probability = structured_slices(shape)
+    expected = dense_crf(images, probability, backend="torch")
+    marginals = dense_crf(images, probability.cuda())
+    assert marginals.is_cuda
+    assert agreement(marginals.cpu(), expected) >= 0.999
+
+
+def test_auto_takes_torch_on_cuda_and_pydensecrf_elsewhere(monkeypatch):
+    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda name: name)
+    assert resolve_backend("auto", torch.device("cuda")) == "torch"
+    assert resolve_backend("auto", torch.device("cpu")) == "pydensecrf"
+    assert resolve_backend("pydensecrf", torch.device("cuda")) == "pydensecrf"
+    assert resolve_backend("torch", torch.device("cpu")) == "torch"
+
+
+def test_absent_pydensecrf_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda name: None)
+    images, probability = structured_slices((1, 1, 8, 8))
+    for backend in ("auto", "pydensecrf"):
+        with pytest.raises(ImportError, match=r'pip install "camtools\[crf\]"`, or choose backend="torch"'):
+            dense_crf(images, probability, backend=backend)
+    with pytest.raises(ImportError, match="needs pydensecrf"):
+        DenseCRF(backend="pydensecrf")
+    assert DenseCRF().backend == "auto"
+    assert dense_crf(images, probability, backend="torch").shape == (1, 2, 8, 8)
+
+
+GOOD = torch.full((2, 1, 4, 5), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("images", "probability", "options", "message"),
+    [
+        (GOOD[0], GOOD, {}, r"expected images of shape \(B, 1, H, W\) or \(B, 3, H, W\), got \(1, 4, 5\)"),
+        (GOOD.repeat(1, 2, 1, 1), GOOD, {}, r"got \(2, 2, 4, 5\); choose the channels"),
+        (
+            GOOD.byte(),
+            GOOD,
+            {},
+            r"expected floating-point images in \[0, 1\], got torch.uint8; divide grey levels by 255",
+        ),
+        (GOOD, GOOD[:1], {}, r"expected probability of shape \(2, 1, 4, 5\) to match images, got \(1, 1, 4, 5\)"),
+        (GOOD / torch.tensor([1.0, 0.0])[:, None, None, None], GOOD, {}, r"found NaN or infinity at batch index \[1\]"),
+        (GOOD, GOOD * torch.nan, {}, r"expected probability in \[0, 1\], found other values at batch index \[0, 1\]"),
+        (GOOD, GOOD + 0.6, {}, r"found other values at batch index \[0, 1\]; scale the maps first"),
+        (GOOD, GOOD - 0.6, {}, r"expected probability in \[0, 1\]"),
+        (GOOD, GOOD, {"backend": "numba"}, "expected backend to be one of auto, pydensecrf, torch, got 'numba'"),
+        (GOOD, GOOD, {"gaussian_sxy": 0}, "expected gaussian_sxy to be finite and > 0, got 0"),
+        (GOOD, GOOD, {"bilateral_srgb": float("nan")}, "expected bilateral_srgb to be finite and > 0, got nan"),
+        (GOOD, GOOD, {"bilateral_compat": -1}, "expected bilateral_compat to be finite and >= 0, got -1"),
+        (GOOD, GOOD, {"iterations": 0}, "expected iterations to be an integer >= 1, got 0"),
+        (GOOD, GOOD, {"iterations": 2.5}, "expected iterations to be an integer >= 1, got 2.5"),
+    ],
+)
+def test_errors_say_what_is_wrong(images, probability, options, message):
+    with pytest.raises(ValueError, match=message):
+        dense_crf(images, probability, **{"backend": "torch"} | options)
+
+
+@pytest.mark.parametrize("options", [{"bilateral_sxy": -1.0}, {"iterations": 0}, {"backend": "gpu"}])
+def test_configured_crf_refuses_parameters_when_it_is_made(options):
+    with pytest.raises(ValueError, match=f"expected {next(iter(options))} to be"):
+        DenseCRF(**options)
+
+
+def test_faint_maps_are_pure_background_and_never_refined(monkeypatch):
+    images, maps = structured_slices((3, 1, 14, 18))
+    maps[1] = 0.19 * maps[1] / maps[1].max()
+    maps[1, 0, 0, 0] = 0.0
+    refined = []
+
+    def spy(images, probability, **options):
+        refined.append(len(images))
+        return dense_crf(images, probability, **options)
+
+    monkeypatch.setattr("camtools.crf.refinement.dense_crf", spy)
+    marginals = DenseCRF(backend="torch")(images, maps)
+    assert refined == [2]
+    assert (marginals[1, 0] == 1).all()
+    assert (marginals[1, 1] == 0).all()
+    expected = dense_crf(images, maps, backend="torch")
+    torch.testing.assert_close(marginals[[0, 2]], expected[[0, 2]], atol=1e-5, rtol=0)
+    torch.testing.assert_close(DenseCRF(backend="torch", empty_below=None)(images, maps), expected, atol=1e-5, rtol=0)
+    maps[1, 0, 0, 1] = 0.21
+    assert DenseCRF(backend="torch")(images, maps)[1, 1].max() > 0
+    refined.clear()
+    assert DenseCRF(backend="torch")(images, torch.zeros_like(maps))[:, 0].eq(1).all()
+    assert not refined
+
+
+def test_configured_crf_passes_its_parameters_on():
+    images, maps = structured_slices((1, 1, 14, 18))
+    options = {"gaussian_sxy": 2, "gaussian_compat": 1, "bilateral_sxy": 5, "bilateral_srgb": 20, "bilateral_compat": 4}
+    marginals = DenseCRF(**options, iterations=3, backend="torch")(images, maps)
+    assert torch.equal(marginals, dense_crf(images, maps, **options, iterations=3, backend="torch"))
+    with pytest.raises(ValueError, match="expected probability of shape"):
+        DenseCRF(backend="torch")(images, maps[..., 1:])
