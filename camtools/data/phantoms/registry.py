@@ -6,10 +6,11 @@ import numpy as np
 
 from camtools.data.phantoms.base import Phantom, PhantomKind
 from camtools.data.phantoms.fetal_brain import FETAL_BRAIN
+from camtools.data.phantoms.tumour import TUMOUR
 
 __all__ = ["KINDS", "check_seed", "make_phantom", "phantom_kind"]
 
-KINDS: dict[str, PhantomKind] = {"fetal_brain": FETAL_BRAIN}
+KINDS: dict[str, PhantomKind] = {"fetal_brain": FETAL_BRAIN, "tumour": TUMOUR}
 
 
 def phantom_kind(kind: str) -> PhantomKind:
