@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from camtools.cams import (
     CAM,
     AblationCAM,
+    CfdCAM,
     FullGrad,
     GradCAM,
     GradCAMpp,
@@ -29,7 +30,7 @@ def lt_full_grad(model: nn.Module, layers: list[str], batch_size: int | None = N
 
 
 GRADIENT_CLASSES = [GradCAM, GradCAMpp, XGradCAM, LayerCAM, LTGradCAM, LTLayerCAM, full_grad, lt_full_grad]
-ANY_LAYER_CLASSES = [ScoreCAM, AblationCAM, *GRADIENT_CLASSES]
+ANY_LAYER_CLASSES = [ScoreCAM, AblationCAM, CfdCAM, *GRADIENT_CLASSES]
 CAM_CLASSES = [CAM, *ANY_LAYER_CLASSES]
 LAYER_CLASSES = [cam for cam in CAM_CLASSES if cam not in (full_grad, lt_full_grad)]  # which read the layers named
 LAYERS = ["features.1", "features.3", "features.5"]

@@ -8,6 +8,7 @@ activations and gradients out of a model: ``maps = GradCAM(model, layers=[...])(
 from camtools.cams.ablation_cam import AblationCAM, ablation_cam
 from camtools.cams.base import ActivationMap, GradientActivationMap
 from camtools.cams.cam import CAM, class_activation_map
+from camtools.cams.cfd_cam import CfdCAM, confidence_weights
 from camtools.cams.full_grad import FullGrad, bias_gradient_map
 from camtools.cams.grad_cam import GradCAM, grad_cam
 from camtools.cams.grad_cam_pp import GradCAMpp, grad_cam_pp
@@ -21,6 +22,7 @@ __all__ = [
     "CAM",
     "AblationCAM",
     "ActivationMap",
+    "CfdCAM",
     "FullGrad",
     "GradCAM",
     "GradCAMpp",
@@ -35,6 +37,7 @@ __all__ = [
     "ablation_cam",
     "bias_gradient_map",
     "class_activation_map",
+    "confidence_weights",
     "grad_cam",
     "grad_cam_pp",
     "layer_cam",

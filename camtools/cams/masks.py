@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from camtools.cams.base import upsample
 from camtools.cams.passes import copies_per_pass, is_compiled
 from camtools.cams.targets import as_logits
 
-__all__ = ["channel_masks", "is_constant", "masked_scores"]
+__all__ = ["channel_masks", "channel_ranges", "is_constant", "masked_scores", "scaled_channels"]
 
 
 def channel_masks(channels: Tensor, size: torch.Size) -> Tensor:
@@ -40,14 +40,45 @@ def channel_masks(channels: Tensor, size: torch.Size) -> Tensor:
         <BLANKLINE>
                 [[[0.0000, 0.0000, 0.0000, 0.0000]]]])
     """
-    channels = channels.to(torch.promote_types(channels.dtype, torch.float32))
-    masks = upsample(channels, size)
-    spatial = tuple(range(1, masks.ndim))
-    lowest = masks.amin(dim=spatial, keepdim=True)  # twenty times faster on a CPU than aminmax along a dimension
-    span = masks.amax(dim=spatial, keepdim=True).sub_(lowest)
+    lowest, span = (values[0] for values in channel_ranges(channels[None, :, 0], size, chunk=len(channels)))
+    return scaled_channels(channels, lowest, span, size)
+
+
+def scaled_channels(channels: Tensor, lowest: Tensor, span: Tensor, size: torch.Size) -> Tensor:
+    """Upsample channels ``(N, 1, *spatial of the layer)`` and scale them by known ranges ``(N,)``.
+
+    See :func:`channel_masks` and :func:`channel_ranges`.
+    """
+    shape = (-1, *(1 for _ in channels.shape[1:]))
+    masks = upsample(channels.to(lowest.dtype), size)
+    return masks.sub_(lowest.view(shape)).div_(span.view(shape))
+
+
+def channel_ranges(activations: Tensor, size: torch.Size, chunk: int) -> tuple[Tensor, Tensor]:
+    """Range of every channel once it is upsampled to the size of the images: what scales it to [0, 1].
+
+    Args:
+        activations: ``(B, K, *spatial of the layer)``.
+        size: spatial size of the images.
+        chunk: channels upsampled at a time.
+
+    Returns:
+        Lowest value and span, each ``(B, K)``, at least float32; the span of a constant channel is infinite.
+
+    Example:
+        >>> import torch
+        >>> channel_ranges(torch.tensor([[[[1.0, 3.0]], [[5.0, 5.0]]]]), torch.Size((1, 4)), chunk=1)
+        (tensor([[1., 5.]]), tensor([[2., inf]]))
+    """
+    wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
+    lowest, span = [], []
+    for part in wide.flatten(0, 1)[:, None].split(max(chunk, 1)):
+        masks = upsample(part, size).flatten(1)
+        lowest.append(masks.amin(dim=1))  # twenty times faster on a CPU than aminmax along a dimension
+        span.append(masks.amax(dim=1).sub_(lowest[-1]))
+    low, width = (torch.cat(parts).view(activations.shape[:2]) for parts in (lowest, span))
     # Upsampling may round a constant to several values: rounding must not become a mask.
-    span.masked_fill_((span == 0) | is_constant(channels).view_as(span), torch.inf)
-    return masks.sub_(lowest).div_(span)
+    return low, width.masked_fill_((width == 0) | is_constant(activations), torch.inf)
 
 
 def is_constant(activations: Tensor) -> Tensor:
@@ -69,6 +100,7 @@ def masked_scores(
     score: Callable[[Tensor, Tensor], Tensor],
     batch_size: int | None = None,
     channels_last: bool = True,
+    ranges: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Score every image under the mask of each of its channels (:func:`channel_masks`).
 
@@ -85,6 +117,7 @@ def masked_scores(
         batch_size: masked images in a pass. None: what is fast, on a CPU as for images that are not masked, elsewhere
             64 of 256 x 256 pixels.
         channels_last: give images ``(N, C, H, W)`` in the channels-last memory format.
+        ranges: of the channels (:func:`channel_ranges`), where they are known; otherwise they are computed.
 
     Returns:
         ``(B, K)``, at least float32.
@@ -103,9 +136,14 @@ def masked_scores(
     size = min(copies_per_pass(images, batch_size), constant.numel())
     if is_compiled(model):
         rows, channels = (torch.cat([index, index[-1:].expand(-count % size)]) for index in (rows, channels))
+    lowest, span = channel_ranges(activations, images.shape[2:], size) if ranges is None else ranges
+    masks = (
+        scaled_channels(activations[row, channel][:, None], lowest[row, channel], span[row, channel], images.shape[2:])
+        for row, channel in zip(rows.split(size), channels.split(size), strict=True)
+    )
     chunks = [
         score(as_logits(model(inputs), len(inputs)), row).clone()  # the model may return its input, which is used again
-        for row, inputs in _masked_images(images, activations, rows.split(size), channels.split(size), channels_last)
+        for row, inputs in _masked_images(images, masks, rows.split(size), channels_last)
     ]
     scored = torch.cat(chunks)[:count]
     scores = scored.new_zeros(constant.shape, dtype=torch.promote_types(scored.dtype, torch.float32))
@@ -114,7 +152,7 @@ def masked_scores(
 
 
 def _masked_images(
-    images: Tensor, activations: Tensor, rows: Sequence[Tensor], channels: Sequence[Tensor], channels_last: bool
+    images: Tensor, masks: Iterable[Tensor], rows: Sequence[Tensor], channels_last: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """For each chunk, its rows and its masked images, always in the same memory.
 
@@ -126,10 +164,9 @@ def _masked_images(
     shape = (len(rows[0]), *images.shape[1:])
     products = torch.empty(shape, dtype=wide.dtype, device=wide.device, memory_format=memory_format)
     rounded = products if wide is images else torch.empty_like(products, dtype=images.dtype)
-    for row, channel in zip(rows, channels, strict=True):
-        masks = channel_masks(activations[row, channel][:, None], images.shape[2:])
+    for row, mask in zip(rows, masks, strict=True):
         inputs = rounded[: len(row)]
-        torch.mul(wide if len(wide) == 1 else wide[row], masks, out=products[: len(row)])
+        torch.mul(wide if len(wide) == 1 else wide[row], mask, out=products[: len(row)])
         if inputs.dtype != wide.dtype:
             inputs.copy_(products[: len(row)])
         yield row, inputs

@@ -72,3 +72,42 @@ def reference_ablation_cam(model: nn.Module, layer: str, image: Tensor, target: 
             weights.append((score - float(model(image[None])[0, target])) / score)
             hook.remove()
     return reference_bilinear(weighted_map(activation, weights), *image.shape[1:])
+
+
+def reference_confidence(model: nn.Module, image: Tensor, target: int) -> float:
+    """Probability of the class: sigmoid of one logit, softmax of several."""
+    with torch.no_grad():
+        logits = model(image[None])[0].double().tolist()
+    if len(logits) == 1:
+        return 1 / (1 + math.exp(-logits[0]))
+    return math.exp(logits[target]) / math.fsum(math.exp(logit) for logit in logits)
+
+
+def reference_confidence_weights(confidences: list[float], blank: float) -> list[float]:
+    """Cfd-CAM, section 2, step 3."""
+    trusted = [0.0 if confidence < blank else confidence for confidence in confidences]
+    return [confidence / math.fsum(trusted) if any(trusted) else 0.0 for confidence in trusted]
+
+
+def reference_cfd_cam(
+    model: nn.Module, layer: str, image: Tensor, target: int, scales: tuple[float, ...], scale_by_confidence: bool
+) -> Tensor:
+    """Cfd-CAM, section 2, steps 1-5: (H, W). ``scale_by_confidence`` is what the authors' code adds."""
+    height, width = image.shape[1:]
+    average = torch.zeros(height, width, dtype=image.dtype)
+    for scale in scales:
+        h, w = round(height * scale), round(width * scale)
+        resized = torch.stack([reference_bilinear(channel, h, w) for channel in image])
+        masks = [reference_mask(channel, h, w) for channel in layer_output(model, layer, resized)]
+        confidences = [reference_confidence(model, resized * mask, target) for mask in masks]
+        blank = reference_confidence(model, torch.zeros_like(resized), target)
+        weights = reference_confidence_weights(confidences, blank)
+        scale_map = torch.zeros(h, w, dtype=image.dtype)
+        for weight, mask in zip(weights, masks, strict=True):
+            scale_map += weight * mask
+        if scale_by_confidence:
+            lowest, highest = float(scale_map.min()), float(scale_map.max())
+            span = highest - lowest if highest > lowest else 1.0
+            scale_map = (scale_map - lowest) / span * reference_confidence(model, resized, target)
+        average += reference_bilinear(scale_map, height, width) / len(scales)
+    return average
