@@ -128,7 +128,7 @@ class CfdCAM(ActivationMap):
                 maps = {name: normalize_min_max(layer_map) * own for name, layer_map in maps.items()}
             for total, name in zip(totals, self.layers, strict=True):
                 total += upsample(maps[name], size) / len(self.scales)
-        return totals
+        return [total.clamp_(max=1) for total in totals]  # interpolation of a saturated map rounds above 1
 
     def _resized(self, images: Tensor, scale: float) -> Tensor:
         size = torch.Size(max(1, round(length * scale)) for length in images.shape[2:])
