@@ -1,0 +1,56 @@
+"""The commands ``camtools import ...``: public datasets to folders with ``dataset.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import_app = typer.Typer(no_args_is_help=True, help="Turn the files of a public dataset into a dataset.json.")
+
+_Source = Annotated[Path, typer.Argument(help="Folder of the unpacked release; nothing is written there.")]
+_Out = Annotated[Path, typer.Option(help="New or empty folder for the volumes and their dataset.json.")]
+_Split = Annotated[
+    tuple[float, float, float], typer.Option(help="Fractions of the patients: training, validation, test.")
+]
+_Seed = Annotated[int, typer.Option(help="Seed of the split.")]
+
+
+def _run(write: Callable[[], Path]) -> None:
+    """Import, then print the summary; errors end the command with one message."""
+    from camtools.cli import _plain_errors
+    from camtools.data.importers import format_summary
+
+    with _plain_errors():
+        path = write()
+        typer.echo(f"{format_summary(path)}\nWrote {path}")
+
+
+@import_app.command()
+def brats(
+    source: _Source,
+    out: _Out,
+    modality: Annotated[str, typer.Option(help="flair, t1, t1ce or t2.")] = "flair",
+    split: _Split = (0.8, 0.1, 0.1),
+    seed: _Seed = 0,
+) -> None:
+    """Import a BraTS training release; the object is the whole tumour."""
+    from camtools.data.importers import import_brats
+
+    _run(lambda: import_brats(source, out, modality, split, seed))
+
+
+@import_app.command()
+def lgg(
+    source: _Source,
+    out: _Out,
+    modality: Annotated[str, typer.Option(help="flair, or pre or post (contrast).")] = "flair",
+    split: _Split = (0.8, 0.1, 0.1),
+    seed: _Seed = 0,
+) -> None:
+    """Import the LGG segmentation dataset of Kaggle (lgg-mri-segmentation)."""
+    from camtools.data.importers import import_lgg
+
+    _run(lambda: import_lgg(source, out, modality, split, seed))

@@ -1,0 +1,11 @@
+"""Public datasets, turned into a folder with ``dataset.json``.
+
+A new dataset is a module that lists its cases and writes one of them (see ``lgg``), and a command in ``cli_import``;
+splits, atomic writing and the summary are those of ``dataset``.
+"""
+
+from camtools.data.importers.brats import import_brats
+from camtools.data.importers.dataset import format_summary
+from camtools.data.importers.lgg import import_lgg
+
+__all__ = ["format_summary", "import_brats", "import_lgg"]

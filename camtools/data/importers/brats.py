@@ -1,0 +1,152 @@
+"""BraTS releases: one folder per case, one NIfTI per sequence, a segmentation with several labels."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from camtools.data.errors import DataError
+from camtools.data.files import save_like
+from camtools.data.importers.dataset import Case, Recipe, check_folders, describe_mask, one_place_each, write_dataset
+
+__all__ = ["BRATS_MODALITIES", "brats_patient", "import_brats"]
+
+BRATS_MODALITIES = ("flair", "t1", "t1ce", "t2")
+# Since 2023 the sequences have other names.
+_NEW_NAMES = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
+_FILE = re.compile(r"(?P<case>.+)[_-](?P<kind>t1|t1ce|t2|flair|seg|t1n|t1c|t2w|t2f)\.nii(\.gz)?", re.IGNORECASE)
+# Releases whose case names end in the number of the scan: 2017 to 2019, and 2023 on.
+_WITH_SCAN = re.compile(r"(?P<patient>brats1\d_[^_]+_[^_]+)_\d+|(?P<patient_new>brats-[a-z]+-\d+)-\d+", re.IGNORECASE)
+
+
+def import_brats(
+    source: str | Path,
+    out_dir: str | Path,
+    modality: str = "flair",
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> Path:
+    """Turn a BraTS training release into a dataset whose object is the whole tumour (every label above 0).
+
+    Every case becomes ``<case>_image.nii.gz``, a hard link to the source's file (a copy where the file system has no
+    hard links, or ``out_dir`` is on another one), and ``<case>_label.nii.gz``, uint8, 0 and 1. Cases without a
+    segmentation are left out; ``dataset.json`` names them under ``skipped``.
+
+    Args:
+        source: folder of the release; the case folders may lie at any depth (``HGG``, ``LGG``).
+        out_dir: new or empty folder outside ``source``.
+        modality: ``"flair"``, ``"t1"``, ``"t1ce"`` or ``"t2"``.
+        split: fractions of the patients for training, validation and test: positive, with sum 1.
+        seed: seed of the split, integer >= 0.
+
+    Returns:
+        Path to ``dataset.json``.
+
+    Raises:
+        DataError: no cases, cases without the modality (all are named), a case found twice, an image and a
+            segmentation of different geometry, label values that BraTS does not have, or fewer than three patients.
+        ValueError: unknown modality, or ``split`` or ``seed`` out of range.
+        FileExistsError: ``out_dir`` is a file or holds something else than this import.
+    """
+    source, out_dir = Path(source), Path(out_dir)
+    if modality not in BRATS_MODALITIES:
+        raise ValueError(f"Unknown modality {modality!r}: expected one of {', '.join(BRATS_MODALITIES)}.")
+    check_folders(source, out_dir)
+    found = _find_cases(source)
+    labelled = {name: files for name, files in found.items() if "seg" in files}
+    if not labelled:
+        raise DataError(
+            f"No case below {source} has a segmentation: expected files such as BraTS2021_00000_seg.nii.gz. "
+            "Give the folder of the training release."
+        )
+    lacking = sorted(name for name, files in labelled.items() if modality not in files)
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} of {len(labelled)} cases below {source} have no {modality} image: {', '.join(lacking)}. "
+            "Add the files, or choose another modality."
+        )
+    cases = [Case(name, brats_patient(name), (files[modality], files["seg"])) for name, files in labelled.items()]
+    description = f"BraTS, {modality}; label 1 = whole tumour (every label of the release above 0)"
+    recipe = Recipe("BraTS", description, "tumour", modality, _write_case)
+    return write_dataset(cases, source, out_dir, recipe, split, seed, skipped=sorted(set(found) - set(labelled)))
+
+
+def brats_patient(case: str) -> str:
+    """Patient of a case: its name without the number of the scan, where the release has one.
+
+    Example:
+        >>> [brats_patient(case) for case in ("BraTS-GLI-00005-001", "Brats18_TCIA01_131_1", "BraTS2021_00002")]
+        ['BraTS-GLI-00005', 'Brats18_TCIA01_131', 'BraTS2021_00002']
+    """
+    match = _WITH_SCAN.fullmatch(case)
+    return (match["patient"] or match["patient_new"]) if match else case
+
+
+def _find_cases(source: Path) -> dict[str, dict[str, Path]]:
+    """Files of every case below ``source``: ``{case: {modality or "seg": path}}``."""
+    places: dict[str, list[Path]] = defaultdict(list)
+    cases: dict[str, dict[str, Path]] = defaultdict(dict)
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        match = _FILE.fullmatch(path.name)
+        if match:
+            kind = _NEW_NAMES.get(match["kind"].lower(), match["kind"].lower())
+            places[f"{match['case']} {kind}"].append(path)
+            cases[match["case"]][kind] = path
+    one_place_each(places)
+    if not cases:
+        raise DataError(
+            f"No BraTS case below {source}: expected files such as BraTS2021_00000/BraTS2021_00000_flair.nii.gz. "
+            "Check the path."
+        )
+    return cases
+
+
+def _write_case(case: Case, folder: Path) -> dict[str, Any]:
+    """Link the image, write whole tumour against background, and return the item."""
+    image, segmentation = case.files
+    mask, affine = _whole_tumour(image, segmentation)
+    item: dict[str, Any] = {"image": f"{case.name}_image{_suffix(image)}", "label": f"{case.name}_label.nii.gz"}
+    _link_or_copy(image, folder / item["image"])
+    save_like(mask, affine, segmentation, folder / item["label"])
+    return item | describe_mask(mask, affine)
+
+
+def _whole_tumour(image: Path, segmentation: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mask ``(X, Y, Z)`` uint8 and its affine, after a check against the image."""
+    try:
+        picture, volume = nib.load(image), nib.load(segmentation)
+        labels = np.asarray(volume.dataobj)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise DataError(
+            f"{image} or {segmentation} cannot be read ({type(error).__name__}: {reason}). Copy the files again."
+        ) from error
+    apart = np.abs(picture.affine - volume.affine).max()
+    if labels.ndim != 3 or labels.shape != picture.shape or apart > 1e-2:
+        raise DataError(
+            f"Expected {segmentation} on the voxels of {image}, found the shapes {labels.shape} and {picture.shape}, "
+            f"and affines that differ by up to {apart:.3g} mm. Copy the case again."
+        )
+    values = np.unique(labels)
+    if not set(values.tolist()) <= {0, 1, 2, 3, 4}:
+        raise DataError(f"Expected labels 0 to 4 in {segmentation}, found {values[:8].tolist()}. Copy the file again.")
+    return (labels > 0).astype(np.uint8), volume.affine
+
+
+def _suffix(path: Path) -> str:
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else ".nii"
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Hard link, which costs no space and outlives a removal of the source; a copy where there are none."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)

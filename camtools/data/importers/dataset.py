@@ -1,0 +1,231 @@
+"""What all imports share: the folder with ``dataset.json``, written whole or not at all, and its summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from camtools.data.errors import DataError
+from camtools.data.files import write_json
+from camtools.data.geometry import stacking_axis
+from camtools.data.importers.splits import SPLIT_NAMES, check_split, split_patients
+
+__all__ = ["Case", "Recipe", "check_folders", "describe_mask", "format_summary", "one_place_each", "write_dataset"]
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One volume to import.
+
+    Attributes:
+        name: its name, unique in the dataset.
+        patient: whose it is; all cases of a patient land in one split.
+        files: the files it is made from.
+    """
+
+    name: str
+    patient: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the cases of one kind of release become a dataset.
+
+    Attributes:
+        name: name of the dataset.
+        description: one sentence for ``dataset.json``.
+        label: name of the object.
+        modality: which images are taken.
+        write: writes one case into a folder and returns its item: ``image``, ``label`` (names in that folder),
+            ``slices`` and ``positive_slices``.
+    """
+
+    name: str
+    description: str
+    label: str
+    modality: str
+    write: Callable[[Case, Path], dict[str, Any]]
+
+
+def check_folders(source: Path, out_dir: Path) -> None:
+    """Stop when there is nothing to read from, or the output would land in the source.
+
+    Raises:
+        DataError: ``source`` is no folder, or ``out_dir`` lies in it.
+    """
+    if not source.is_dir():
+        raise DataError(f"Expected the folder of a release, found none at {source}. Check the path.")
+    if out_dir.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"Expected an output folder outside {source}, found {out_dir}. Choose another folder.")
+
+
+def one_place_each(found: dict[str, list[Path]]) -> None:
+    """Stop when a file of a case was found twice, as in an archive that holds the release twice.
+
+    Args:
+        found: places by name.
+
+    Raises:
+        DataError: names the places of the first ones.
+    """
+    twice = [places for _, places in sorted(found.items()) if len(places) > 1]
+    if twice:
+        listed = "\n".join(f"  {' and '.join(map(str, sorted(places)))}" for places in twice[:_LISTED])
+        raise DataError(
+            f"Expected every file of a case once, found {len(twice)} of them several times. Give the folder of one "
+            f"copy. The first ones:\n{listed}"
+        )
+
+
+def describe_mask(mask: np.ndarray, affine: np.ndarray) -> dict[str, int]:
+    """Count all slices and those that show the object, along the axis that camtools takes as the slices'.
+
+    Example:
+        >>> mask = np.zeros((2, 2, 3), np.uint8)
+        >>> mask[0, 0, 1] = 1
+        >>> describe_mask(mask, np.eye(4))
+        {'slices': 3, 'positive_slices': 1}
+    """
+    axis = stacking_axis(affine, mask.shape)
+    shown = mask.any(axis=tuple(other for other in range(3) if other != axis))
+    return {"slices": int(shown.size), "positive_slices": int(shown.sum())}
+
+
+def write_dataset(
+    cases: Sequence[Case],
+    source: Path,
+    out_dir: Path,
+    recipe: Recipe,
+    split: tuple[float, float, float],
+    seed: int,
+    skipped: Sequence[str] = (),
+) -> Path:
+    """Write a dataset, or keep the one that this very import wrote before.
+
+    Everything is written to a folder beside ``out_dir`` that is renamed at the end: ``out_dir`` is complete or absent.
+
+    Args:
+        cases: what to import.
+        source: folder of the release; nothing is written there.
+        out_dir: new or empty folder, or one that the same import of the same files wrote.
+        recipe: how to write a case.
+        split: fractions of the patients for training, validation and test.
+        seed: seed of the split.
+        skipped: names of cases left out, for the summary.
+
+    Returns:
+        Path to ``dataset.json``.
+
+    Raises:
+        DataError: too few patients, or a file that cannot be used.
+        ValueError: ``split`` or ``seed`` out of range.
+        FileExistsError: ``out_dir`` is a file or holds something else.
+    """
+    check_split(split, seed)
+    record = {
+        "release": recipe.name,
+        "modality": recipe.modality,
+        "split": list(split),
+        "seed": int(seed),
+        "inputs": _fingerprint(cases, source),
+    }
+    if _written_before(out_dir, record):
+        return out_dir / "dataset.json"
+    split_of = split_patients([case.patient for case in cases], split, seed)
+    items: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLIT_NAMES}
+    with _atomic_folder(out_dir) as partial:
+        for case in tqdm(sorted(cases, key=lambda case: case.name), desc="import", unit="case", disable=None):
+            items[split_of[case.patient]].append(recipe.write(case, partial) | {"patient": case.patient})
+        labels = {"0": "background", "1": recipe.label}
+        head = {"name": recipe.name, "description": recipe.description, "labels": labels}
+        write_json(head | items | {"skipped": sorted(skipped), "import": record}, partial / "dataset.json")
+    return out_dir / "dataset.json"
+
+
+def format_summary(dataset_json: str | Path) -> str:
+    """Table of an imported dataset: patients, cases, slices and positive slices by split, then what was skipped.
+
+    Args:
+        dataset_json: what an import returned.
+    """
+    content = json.loads(Path(dataset_json).read_text(encoding="utf-8"))
+    lines = [f"{'split':<12}{'patients':>10}{'cases':>8}{'slices':>9}{'positive':>10}"]
+    for name in SPLIT_NAMES:
+        items = content[name]
+        slices, positive = (sum(item[key] for item in items) for key in ("slices", "positive_slices"))
+        patients = len({item["patient"] for item in items})
+        lines.append(f"{name:<12}{patients:>10}{len(items):>8}{slices:>9}{positive:>10}")
+    if content["skipped"]:
+        names = ", ".join(content["skipped"])
+        lines.append(f"Skipped {len(content['skipped'])} cases without a segmentation: {names}")
+    return "\n".join(lines)
+
+
+def _fingerprint(cases: Sequence[Case], source: Path) -> str:
+    """Hash of the names, sizes and times of all input files; their content is far too large to be read twice."""
+    digest = hashlib.sha256()
+    for path in sorted(path for case in cases for path in case.files):
+        status = path.stat()
+        digest.update(f"{path.relative_to(source).as_posix()}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _written_before(out_dir: Path, record: dict[str, Any]) -> bool:
+    """Whether ``out_dir`` holds the result of this very import; stop when it is a file or holds anything else."""
+    if not out_dir.exists():
+        return False
+    if not out_dir.is_dir():
+        raise FileExistsError(f"Expected {out_dir} to be a new or empty folder, found a file. Choose another folder.")
+    found = sorted(item.name for item in out_dir.iterdir())
+    if not found:
+        return False
+    before = _record_of(out_dir / "dataset.json")
+    if before is None:
+        raise FileExistsError(
+            f"Expected {out_dir} to be a new or empty folder, found {len(found)} entries, the first {found[0]!r}. "
+            "Choose another folder or empty this one."
+        )
+    other = [key for key in record if before.get(key) != record[key]]
+    if other:
+        raise FileExistsError(
+            f"Expected {out_dir} to be a new or empty folder, found an earlier import that differs in "
+            f"{', '.join(other)}. Choose another folder or remove this one."
+        )
+    return True
+
+
+def _record_of(path: Path) -> dict[str, Any] | None:
+    """What an import noted about itself in ``dataset.json``; None where it wrote none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))["import"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+@contextmanager
+def _atomic_folder(out_dir: Path) -> Iterator[Path]:
+    """New folder beside ``out_dir``; renamed to it when the block ends well, removed when it fails."""
+    partial = out_dir.parent / f".{out_dir.name}.{uuid.uuid4().hex}.partial"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        # Python refuses on some systems to rename onto a folder, even an empty one.
+        if out_dir.exists():
+            out_dir.rmdir()
+        partial.rename(out_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
