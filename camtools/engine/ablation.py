@@ -10,6 +10,8 @@ import monai.bundle
 
 __all__ = ["run_methods"]
 
+SHARED = {"pretrain_dir": "pretraining", "classifier_dir": "classifier"}
+
 
 def run_methods(
     config_files: Sequence[str | Path],
@@ -21,7 +23,8 @@ def run_methods(
 
     Args:
         config_files: ``train.yaml`` of a bundle and overlays, in order.
-        output_dir: the runs go to ``output_dir/<method>``, the classifier to ``output_dir/classifier``.
+        output_dir: the runs go to ``output_dir/<method>``, the classifier to ``output_dir/classifier`` (and its
+            pre-training, where the bundle has one, to ``output_dir/pretraining``).
         methods: names under ``methods`` in the configuration.
         overrides: further ids and values, as for ``python -m monai.bundle run``.
 
@@ -32,14 +35,16 @@ def run_methods(
         ValueError: a method that the configuration does not know.
     """
     files = [str(path) for path in config_files]
-    known = monai.bundle.ConfigParser.load_config_files(files).get("methods", {})
+    config = monai.bundle.ConfigParser.load_config_files(files)
+    known = config.get("methods", {})
     unknown = [method for method in methods if method not in known]
     if unknown:
         raise ValueError(f"Unknown method '{unknown[0]}': {files[0]} knows {', '.join(known)}.")
     runs = []
     for method in methods:
         run = Path(output_dir).resolve() / method
-        places = {"output_dir": str(run), "classifier_dir": str(Path(output_dir).resolve() / "classifier")}
+        places = {"output_dir": str(run)}
+        places |= {key: str(run.with_name(name)) for key, name in SHARED.items() if key in config}
         monai.bundle.run(config_file=files, **{"method": method} | places | dict(overrides or {}))
         runs.append(run)
     return runs

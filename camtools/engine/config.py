@@ -15,7 +15,9 @@ from camtools.data.errors import reason
 __all__ = ["active_parser", "find_bundle_root", "referenced_config", "show_root_cause"]
 
 # ids that say where and on what to run, not what is computed
-NEUTRAL_IDS = frozenset({"bundle_root", "dataset_dir", "output_dir", "export_dir", "classifier_dir", "device"})
+NEUTRAL_IDS = frozenset(
+    {"bundle_root", "dataset_dir", "output_dir", "export_dir", "pretrain_dir", "classifier_dir", "device"}
+)
 
 
 def _owner_on_stack(kind: type) -> Any:

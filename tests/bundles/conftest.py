@@ -62,7 +62,15 @@ LTGRADCAM = Bundle(
     models=("model.pt",),
     pseudo_labels=("cam", "mask"),
 )
-BUNDLES = (UMCAM, LTGRADCAM)
+CFDCAM = Bundle(
+    name="cfdcam",
+    tiny=COMMON | {"pretrain_epochs": 2, "scales": [1.0, 1.5]},
+    network="camtools.networks.CAMSegmenter",
+    stages=("check", "pretrain", "classify", "pseudo_label", "predict", "evaluate"),
+    models=("model.pt",),
+    pseudo_labels=("cam", "mask"),
+)
+BUNDLES = (UMCAM, CFDCAM, LTGRADCAM)
 
 
 def train(bundle: Bundle, dataset: Path, folder: Path, *overlays: str, **overrides: Any) -> Path:

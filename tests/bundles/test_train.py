@@ -126,6 +126,9 @@ def test_every_method_runs_and_they_compare(bundle: Bundle, dataset: Path, tmp_p
     assert (tmp_path / "classifier/model.pt").is_file()
     assert not (tmp_path / "classifier.old-1").exists()
     assert not list(tmp_path.glob("*/classifier"))
+    assert (tmp_path / "pretraining/model.pt").is_file() == ("pretrain" in bundle.stages)
+    assert not (tmp_path / "pretraining.old-1").exists()
+    assert not list(tmp_path.glob("*/pretraining"))
 
 
 @pytest.mark.parametrize("overlay", ["paper.yaml", "small.yaml", "multi_gpu_train.yaml"])
