@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
+from camtools.cli_import import import_app
 from camtools.memory import reuse_memory
 
+if TYPE_CHECKING:
+    import torch
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
+app.add_typer(import_app, name="import")
 
 _WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 _ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
@@ -20,6 +25,19 @@ _Overlay = Annotated[list[Path] | None, typer.Option(help="Overlay of the config
 _Split = Annotated[str, typer.Option(help="Split with masks: validation or test.")]
 _Target = Annotated[int, typer.Option(help="Class of the object; 0 for a classifier with one logit.")]
 _BatchSize = Annotated[int | None, typer.Option(help="Slices a pass; by default what is fast on the device.")]
+# Both spellings: the bundle has knobs of these names, which would otherwise be taken for overrides without effect.
+_ScoringDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--scoring-dtype", "--scoring_dtype", help="Cfd-CAM: bfloat16 or float16 for the masked passes, to be faster."
+    ),
+]
+_ChannelShare = Annotated[
+    float,
+    typer.Option(
+        "--channel-share", "--channel_share", help="Cfd-CAM: share of the channels that are scored; 1 is exact."
+    ),
+]
 
 
 @contextmanager
@@ -29,7 +47,7 @@ def _plain_errors() -> Iterator[None]:
 
     try:
         yield
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         message = reason(error) if error.__cause__ else str(error)
         typer.secho(f"Error: {message}", fg=typer.colors.RED, err=True)
         raise typer.Exit(code=1) from error
@@ -39,6 +57,15 @@ def _overrides(arguments: list[str]) -> dict[str, Any]:
     if len(arguments) % 2 or any(not name.startswith("--") for name in arguments[::2]):
         raise ValueError(f"Expected pairs of --id value after the options, got {' '.join(arguments)}.")
     return {name[2:]: yaml.safe_load(value) for name, value in zip(arguments[::2], arguments[1::2], strict=True)}
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    import torch
+
+    found = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in found:
+        raise ValueError(f"Unknown --scoring-dtype '{name}': expected bfloat16 or float16.")
+    return found[name]
 
 
 # Heavy imports stay inside the commands, so that --help answers at once.
@@ -121,16 +148,20 @@ def evaluate_cams(
     methods: Annotated[
         str, typer.Option(help="Methods, separated by commas; an unknown one lists them all.")
     ] = "gradcam++,gradcam,fullgrad,layercam,layercam-5,ltgradcam-0,ltgradcam",
-    rules: Annotated[str, typer.Option(help="Thresholding rules; the first is drawn.")] = "otsu,midpoint,search",
+    rules: Annotated[
+        str, typer.Option(help="Rules from map to mask: otsu, midpoint, search, crf; the first is drawn.")
+    ] = "otsu,midpoint,search",
     split: _Split = "validation",
     overlay: _Overlay = None,
     target: _Target = 1,
     batch_size: _BatchSize = None,
+    scoring_dtype: _ScoringDtype = None,
+    channel_share: _ChannelShare = 1.0,
 ) -> None:
     """Score activation maps of a trained classifier against the masks, for any list of methods.
 
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
-    is that of ``--classifier_dir DIR``.
+    is that of ``--classifier_dir DIR``, and the rule crf that of the configuration where it has one.
     """
     from camtools.engine.cam_config import load_trained_classifier
     from camtools.engine.cam_quality import evaluate_cams as evaluate
@@ -138,9 +169,10 @@ def evaluate_cams(
     from camtools.report.cam_sheet import write_cam_sheet
 
     with _plain_errors():
+        cfd_options = {"scoring_dtype": _dtype(scoring_dtype), "channel_share": channel_share}
         classifier = load_trained_classifier([config_file, *(overlay or [])], _overrides(context.args))
         output_dir.mkdir(parents=True, exist_ok=True)
-        quality = evaluate(classifier, methods.split(","), rules.split(","), split, target, batch_size)
+        quality = evaluate(classifier, methods.split(","), rules.split(","), split, target, batch_size, cfd_options)
         write_cam_scores(quality, output_dir)
         write_cam_sheet(quality.views, split, output_dir / "cam_sheet.png")
         typer.echo(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,19 @@ import pytest
 import torch
 from PIL import Image
 from skimage.filters import threshold_otsu
+from tqdm import tqdm
 
-from camtools.cams import GradCAM, LayerCAM, LTGradCAM
+from camtools.cams import CfdCAM, GradCAM, LayerCAM, LTGradCAM
 from camtools.data import DataError, load_datalist
 from camtools.engine.cam_config import load_trained_classifier
-from camtools.engine.cam_maps import object_slices
-from camtools.engine.cam_methods import CAM_METHODS, build_cams, stage_layers, unit_maps
+from camtools.engine.cam_maps import mapped_slices, object_slices
+from camtools.engine.cam_methods import CAM_METHODS, build_cams, is_probability, stage_layers, summed_maps
 from camtools.engine.cam_quality import evaluate_cams
 from camtools.fusion import layer_sum, normalize_max
-from tests.cam_classifiers import TRAIN, WIDTH, save_weights, tiny_classifier, tiny_network
+from tests.cam_classifiers import TRAIN, WIDTH, fake_method, save_weights, tiny_classifier, tiny_network
 from tests.conftest import blob_volume, oblique_affine, write_dataset, write_volume
 from tests.reference import metrics as reference
 from tests.reference.thresholds import reference_search_dice
-
-Maps = Callable[[torch.Tensor], torch.Tensor]
-
-
-def fake_method(monkeypatch: pytest.MonkeyPatch, name: str, maps: Maps) -> str:
-    """A method whose maps are known: a function of the images."""
-    monkeypatch.setitem(CAM_METHODS, name, lambda classifier, batch_size: lambda images, target: maps(images))
-    return name
 
 
 def shifted(images: torch.Tensor) -> torch.Tensor:
@@ -58,19 +51,32 @@ def test_methods_are_what_their_names_say() -> None:
         "ltgradcam": LTGradCAM(network, stages, percentile=20),
         "ltgradcam-0": LTGradCAM(network, stages, percentile=0),
         "ltgradcam-l1": LTGradCAM(network, stages[-1:], percentile=0),
+        "cfdcam": CfdCAM(network, stages[-1:], scales=(1.0, 2.0)),
+        "cfdcam-ss": CfdCAM(network, stages[-1:], scales=(1.0,)),
+        "cfdcam-2x": CfdCAM(network, stages[-1:], scales=(2.0,)),
     }
     for name, cam in build_cams(list(expected), network).items():
-        wanted = normalize_max(layer_sum(expected[name](images, target=1)))
-        torch.testing.assert_close(unit_maps(cam, images), wanted)
+        torch.testing.assert_close(summed_maps(cam, images), layer_sum(expected[name](images, target=1)))
+        assert is_probability(cam) == name.startswith("cfdcam")
 
 
 @pytest.mark.parametrize("name", list(CAM_METHODS))
-def test_every_method_gives_one_unit_map(name: str) -> None:
+def test_every_method_gives_one_map(name: str) -> None:
     cam = build_cams([name], tiny_network(), batch_size=2)[name]
-    maps = unit_maps(cam, torch.rand(3, 1, 32, 36))
+    maps = summed_maps(cam, torch.rand(3, 1, 32, 36))
     assert maps.shape == (3, 1, 32, 36)
     assert maps.min() >= 0
-    assert set(maps.amax(dim=(1, 2, 3)).tolist()) <= {0.0, 1.0}
+
+
+def test_options_reach_the_methods_that_know_them() -> None:
+    options = {"scoring_dtype": torch.bfloat16, "channel_share": 0.5}
+    cams = build_cams(["gradcam", "cfdcam", "cfdcam-ss", "cfdcam-2x"], tiny_network(), 3, options)
+    assert type(cams.pop("gradcam")) is GradCAM
+    for cam in cams.values():
+        assert isinstance(cam, CfdCAM)
+        assert (cam.scoring_dtype, cam.channel_share, cam.batch_size) == (torch.bfloat16, 0.5, 3)
+    with pytest.raises(ValueError, match=r"channel_share must lie in \(0, 1\], 1 for the exact map, got 0"):
+        build_cams(["cfdcam"], tiny_network(), cfd_options={"channel_share": 0})
 
 
 def test_unknown_methods_and_classifiers_without_stages() -> None:
@@ -166,6 +172,30 @@ def test_oblique_files_of_any_voxel_order_give_the_same_slices(tmp_path: Path) -
 # ------------------------------------------------------------------ scores
 
 
+def test_progress_moves_with_each_method_of_each_volume(blob_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[tqdm[Any]] = []
+
+    def shown_bar(**options: Any) -> tqdm[Any]:
+        bars.append(tqdm(**(options | {"disable": False, "file": StringIO()})))
+        return bars[-1]
+
+    monkeypatch.setattr("camtools.engine.cam_maps.tqdm", shown_bar)
+    classifier = tiny_classifier(blob_dataset)
+    first, second = classifier.splits["test"]
+    items = [first, first | {"slice_labels": [1, 0, 0, 0, 0, 0]}, second]  # the second item has nothing to score
+    classifier = replace(classifier, splits={"test": items})
+    seen = []
+    for one in mapped_slices(classifier, build_cams(["gradcam", "layercam-5"], classifier.network), "test"):
+        assert bars[0].postfix == f"{one.slices.case}, {one.method}"
+        seen.append((one.slices.case, one.method, bars[0].n, bars[0].total))
+    assert seen == [
+        ("case_5", "gradcam", 1, 6),
+        ("case_5", "layercam-5", 2, 6),
+        ("case_6", "gradcam", 5, 6),
+        ("case_6", "layercam-5", 6, 6),
+    ]
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_scores_match_the_slow_references(blob_dataset: Path, monkeypatch: pytest.MonkeyPatch, split: str) -> None:
     name = fake_method(monkeypatch, "shifted", shifted)
@@ -189,6 +219,8 @@ def test_scores_match_the_slow_references(blob_dataset: Path, monkeypatch: pytes
         distance = [reference.hd95(*pair, (1, 1)) for pair in pairs]
         assert [scores.dice for _, _, scores in one.slices] == pytest.approx(dice, abs=1e-3)
         assert one.dice == pytest.approx((np.mean(dice), np.std(dice)), abs=1e-3)
+        overlap = [reference.iou(*pair) for pair in pairs]
+        assert one.iou == pytest.approx((np.mean(overlap), np.std(overlap)), abs=1e-3)
         assert one.hd95 == pytest.approx((np.mean(distance), np.std(distance)), abs=0.01)
 
 
@@ -244,7 +276,7 @@ def test_what_cannot_be_scored_is_named(blob_dataset: Path) -> None:
         evaluate_cams(classifier, ["gradcam"], split="training")
     with pytest.raises(ValueError, match=r"Unknown split 'holdout': expected one of validation, test"):
         evaluate_cams(classifier, ["gradcam"], split="holdout")
-    with pytest.raises(ValueError, match=r"Unknown rule 'magic': expected otsu, midpoint, search"):
+    with pytest.raises(ValueError, match=r"Unknown rule 'magic': expected otsu, midpoint, search, crf"):
         evaluate_cams(classifier, ["gradcam"], ["otsu", "magic"])
     bare = [{"image": item["image"], "slice_labels": [0, 0, 1, 1, 0, 0]} for item in classifier.splits["test"]]
     without = replace(classifier, splits={**classifier.splits, "test": bare})

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from camtools.cams import CfdCAM
 from camtools.cli import app
+from camtools.crf import DenseCRF, inference
 from camtools.data import load_datalist
 from camtools.engine.cam_config import load_trained_classifier
 from camtools.engine.cam_quality import CamQuality, CamScores, CamView
@@ -21,36 +23,42 @@ from camtools.metrics import PixelCounts, SegmentationScores
 from camtools.report.cam_sheet import MASK_COLOUR, write_cam_sheet
 from camtools.report.cells import CELL, FOREGROUND_COLOUR
 from camtools.report.sheet import GAP, HEADER, LABEL_WIDTH
-from tests.cam_classifiers import TRAIN, WIDTH, overrides, save_weights, tiny_network
+from tests.cam_classifiers import CFD_TRAIN, ONE_LOGIT_WIDTH, TRAIN, WIDTH, overrides, save_weights, tiny_network
 
 # ------------------------------------------------------------------ tables and sheet
 
 
 def hand_made() -> CamQuality:
-    def scores(*values: tuple[float, float]) -> list[tuple[str, int, SegmentationScores]]:
-        return [("a", index, SegmentationScores(dice, 0.5, distance)) for index, (dice, distance) in enumerate(values)]
+    def scores(*values: tuple[float, float, float]) -> list[tuple[str, int, SegmentationScores]]:
+        return [("a", index, SegmentationScores(*value)) for index, value in enumerate(values)]
 
-    one = CamScores("weak", "otsu", None, PixelCounts(1, 3, 1), scores((0.2, 9.0), (0.4, 7.0)))
-    two = CamScores("strong", "search", 0.35, PixelCounts(2, 1, 0), scores((0.8, 2.0), (0.6, 4.0)))
+    one = CamScores("weak", "otsu", None, PixelCounts(1, 3, 1), scores((0.2, 0.1, 9.0), (0.4, 0.3, 7.0)))
+    two = CamScores("strong", "search", 0.35, PixelCounts(2, 1, 0), scores((0.8, 0.5, 2.0), (0.6, 0.2, 4.0)))
     return CamQuality("test", [one, two], [])
 
 
 def test_table_by_hand() -> None:
     lines = format_cam_scores(hand_made()).splitlines()
-    assert lines[2] == "| weak | otsu | 20.00 | 25.00 | 50.00 | 33.33 | 30.00 ± 10.00 | 8.00 ± 1.00 |"
-    best = "**66.67** | **66.67** | **100.00** | **80.00** | **70.00 ± 10.00** | **3.00 ± 1.00** |"
+    titles = "mIoU (%) | Precision (%) | Recall (%) | Micro-F1 (%) | DSC (%) | IoU (%) | HD95 (pixels)"
+    assert lines[0] == f"| Method | Threshold | {titles} |"
+    weak = "20.00 | 25.00 | 50.00 | 33.33 | 30.00 ± 10.00 | 20.00 ± 10.00 | 8.00 ± 1.00 |"
+    assert lines[2] == f"| weak | otsu | {weak}"
+    best = "**66.67** | **66.67** | **100.00** | **80.00** | **70.00 ± 10.00** | **35.00 ± 15.00** | **3.00 ± 1.00** |"
     assert lines[3] == f"| strong | search (0.35) | {best}"
     assert lines[5].startswith("Split test, 2 slices that show the object")
 
 
 def test_files_by_hand(tmp_path: Path) -> None:
     write_cam_scores(hand_made(), tmp_path)
-    assert (tmp_path / "cam_scores.csv").read_text().splitlines()[1:] == [
-        "test,weak,otsu,,2,20,25,50,33.3333,30,10,8,1",
-        "test,strong,search,0.35,2,66.6667,66.6667,100,80,70,10,3,1",
+    means = "dice_percent_mean,dice_percent_std,iou_percent_mean,iou_percent_std,hd95_px_mean,hd95_px_std"
+    pooled = "miou_percent,precision_percent,recall_percent,f1_percent"
+    assert (tmp_path / "cam_scores.csv").read_text().splitlines() == [
+        f"split,method,rule,threshold,slices,{pooled},{means}",
+        "test,weak,otsu,,2,20,25,50,33.3333,30,10,20,10,8,1",
+        "test,strong,search,0.35,2,66.6667,66.6667,100,80,70,10,35,15,3,1",
     ]
     lines = (tmp_path / "cam_slices.csv").read_text().splitlines()
-    assert lines[:2] == ["split,method,rule,case,slice,dice,iou,hd95_px", "test,weak,otsu,a,0,0.2,0.5,9"]
+    assert lines[:2] == ["split,method,rule,case,slice,dice,iou,hd95_px", "test,weak,otsu,a,0,0.2,0.1,9"]
     assert len(lines) == 5
 
 
@@ -119,6 +127,46 @@ def test_pretrained_weights_are_not_fetched_again(blob_dataset: Path, tmp_path: 
     assert torch.equal(network.state_dict()["classifier.bias"], tiny_network().state_dict()["classifier.bias"])
 
 
+def test_crf_is_that_of_the_configuration_or_of_the_paper(blob_dataset: Path, tmp_path: Path) -> None:
+    ids = {"dataset_dir": str(blob_dataset), "device": "cpu"}
+    one_logit = {"classifier_dir": save_weights(tmp_path / "a", one_logit=True), "width": ONE_LOGIT_WIDTH}
+    assert load_trained_classifier([CFD_TRAIN], ids | one_logit).crf == DenseCRF()
+    assert load_trained_classifier([CFD_TRAIN], ids | one_logit | {"crf#empty_below": 0.3}).crf == DenseCRF(
+        empty_below=0.3
+    )
+    without = {"classifier_dir": save_weights(tmp_path / "b"), "width": WIDTH}
+    assert load_trained_classifier([TRAIN], ids | without).crf == DenseCRF()
+
+
+def test_command_writes_the_tables_of_the_cfd_cam_paper(
+    blob_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.dtype | None, float]] = []
+    layer_maps = CfdCAM.layer_maps
+
+    def counted(self: CfdCAM, *arguments: Any) -> list[torch.Tensor]:
+        seen.append((self.scoring_dtype, self.channel_share))
+        return layer_maps(self, *arguments)
+
+    monkeypatch.setattr(CfdCAM, "layer_maps", counted)
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("crf#backend: torch\n")  # works without pydensecrf
+    pairs = overrides(blob_dataset, save_weights(tmp_path / "c", one_logit=True), ONE_LOGIT_WIDTH)
+    methods = ["gradcam", "scorecam", "layercam-5", "cfdcam-ss", "cfdcam-2x", "cfdcam"]
+    options = ["--rules", "crf", "--target", "0", "--scoring_dtype", "bfloat16", "--channel-share", "0.5"]
+    arguments = ["evaluate-cams", CFD_TRAIN, "--output-dir", str(tmp_path / "scores"), "--overlay", str(overlay)]
+    result = CliRunner().invoke(app, [*arguments, "--methods", ",".join(methods), *options, *pairs])
+    assert result.exit_code == 0, result.output
+    assert set(seen) == {(torch.bfloat16, 0.5)}
+    with (tmp_path / "scores/cam_scores.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["method"], row["rule"], row["threshold"], row["slices"]) for row in rows] == [
+        (method, "crf", "", "4") for method in methods
+    ]
+    for row in rows:
+        assert f"{float(row['iou_percent_mean']):.2f} ± {float(row['iou_percent_std']):.2f}" in result.output
+
+
 @pytest.mark.parametrize("bundle", ["umcam", "ltgradcam"])
 def test_command_writes_scores_and_sheet(blob_dataset: Path, tmp_path: Path, bundle: str) -> None:
     folder = tmp_path / "scores"
@@ -152,6 +200,9 @@ def test_command_writes_scores_and_sheet(blob_dataset: Path, tmp_path: Path, bun
         (["--classifier_dir", "nowhere"], "Error: Expected the trained classifier at nowhere/model.pt"),
         (["--width", "0.125"], "c/model.pt are of another network than classifier#network of"),
         (["--seed"], "Error: Expected pairs of --id value"),
+        (["--rules", "magic"], "Error: Unknown rule 'magic': expected otsu, midpoint, search, crf."),
+        (["--scoring_dtype", "float8"], "Error: Unknown --scoring-dtype 'float8': expected bfloat16 or float16."),
+        (["--methods", "cfdcam", "--channel_share", "0"], "Error: channel_share must lie in (0, 1], 1 for the exact"),
     ],
 )
 def test_command_names_what_is_wrong(blob_dataset: Path, tmp_path: Path, extra: list[str], message: str) -> None:
@@ -159,3 +210,11 @@ def test_command_names_what_is_wrong(blob_dataset: Path, tmp_path: Path, extra: 
     result = CliRunner().invoke(app, [*arguments, *overrides(blob_dataset, save_weights(tmp_path / "c")), *extra])
     assert result.exit_code == 1
     assert message in result.output
+
+
+def test_command_names_a_missing_library(blob_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda library: None)
+    arguments = ["evaluate-cams", TRAIN, "--output-dir", str(tmp_path / "scores"), "--rules", "crf"]
+    result = CliRunner().invoke(app, [*arguments, *overrides(blob_dataset, save_weights(tmp_path / "c"))])
+    assert result.exit_code == 1
+    assert "Error: the dense CRF needs pydensecrf, which is not installed; install it with" in result.output

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from torch import nn
+from torch import Tensor, nn
 
+from camtools.crf import DenseCRF
 from camtools.data.errors import DataError
 
 __all__ = ["TrainedClassifier", "load_trained_classifier"]
@@ -32,6 +33,7 @@ class TrainedClassifier:
         device: where maps are computed.
         slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
         min_area_fraction: share of a slice above which a mask makes it positive, where tags are derived.
+        crf: makes ``(B, 2, H, W)`` marginals of images and maps ``(B, 1, H, W)``, both in [0, 1].
     """
 
     network: nn.Module
@@ -40,6 +42,7 @@ class TrainedClassifier:
     device: torch.device
     slice_axis: int | None = None
     min_area_fraction: float = 0.0
+    crf: Callable[[Tensor, Tensor], Tensor] = field(default_factory=DenseCRF)
 
     def masked_items(self, split: str) -> list[dict[str, Any]]:
         """Items of a split that have a mask; the others are passed over.
@@ -71,8 +74,8 @@ def load_trained_classifier(
     """Build what a bundle's ``train.yaml`` describes up to the classifier, and load the weights it was trained to.
 
     The configuration gives the ids ``classifier#network``, ``classifier_dir`` (weights in its ``model.pt``),
-    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slice_axis`` and ``min_area_fraction``. Items of
-    the training split are not read.
+    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slice_axis``, ``min_area_fraction`` and ``crf``
+    (else the parameters of the Cfd-CAM paper). Items of the training split are not read.
 
     Args:
         config_files: ``train.yaml`` of a bundle and overlays, in order.
@@ -108,6 +111,7 @@ def load_trained_classifier(
         device=device,
         slice_axis=_optional(parser, "slice_axis", None),
         min_area_fraction=float(_optional(parser, "min_area_fraction", 0.0)),
+        crf=_optional(parser, "crf", DenseCRF()),
     )
 
 

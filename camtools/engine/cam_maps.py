@@ -17,7 +17,8 @@ from camtools.data.datalist import case_name
 from camtools.data.geometry import volume_to_slices
 from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
 from camtools.engine.cam_config import TrainedClassifier
-from camtools.engine.cam_methods import Cam, unit_maps
+from camtools.engine.cam_methods import Cam, is_probability, summed_maps
+from camtools.fusion import normalize_max, normalize_min_max
 from camtools.transforms import SliceAxisLastd
 
 __all__ = ["MappedSlices", "ObjectSlices", "mapped_slices", "object_slices"]
@@ -46,11 +47,32 @@ class ObjectSlices:
 
 @dataclass(frozen=True)
 class MappedSlices:
-    """Maps ``(B, 1, H, W)`` float32 in [0, 1] of one method on the slices of one volume, on the CPU."""
+    """Maps of one method on the slices of one volume, on the CPU.
+
+    Attributes:
+        method: name of the method.
+        slices: the slices and their masks.
+        images: ``(B, C, H, W)``, what the classifier sees, shared by all methods.
+        summed: ``(B, 1, H, W)`` float32, >= 0, as the method gives them.
+        calibrated: whether ``summed`` are probabilities already, see
+            :func:`camtools.engine.cam_methods.is_probability`.
+    """
 
     method: str
     slices: ObjectSlices
-    maps: Tensor
+    images: Tensor
+    summed: Tensor
+    calibrated: bool = False
+
+    @property
+    def maps(self) -> Tensor:
+        """Each map divided by its maximum, ``(B, 1, H, W)`` in [0, 1]; a map of zeros stays zero."""
+        return normalize_max(self.summed)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Maps ``(B, 1, H, W)`` in [0, 1] as probabilities of the object: as they are, or min-max scaled."""
+        return self.summed if self.calibrated else normalize_min_max(self.summed)
 
 
 def object_slices(classifier: TrainedClassifier, item: dict[str, Any]) -> tuple[ObjectSlices, Tensor] | None:
@@ -86,7 +108,7 @@ def object_slices(classifier: TrainedClassifier, item: dict[str, Any]) -> tuple[
 def mapped_slices(
     classifier: TrainedClassifier, cams: Mapping[str, Cam], split: str, target: int = 1
 ) -> Iterator[MappedSlices]:
-    """Maps of every method on every volume of a split, with a progress bar.
+    """Maps of every method on every volume of a split, with a progress bar that moves after each of them.
 
     A volume is loaded and prepared once for all methods, and each method sees all its slices at once. One volume and
     the maps of one method are in memory at a time, unless the caller keeps them.
@@ -104,17 +126,21 @@ def mapped_slices(
         ValueError: see :meth:`camtools.engine.cam_config.TrainedClassifier.masked_items`; or no slice shows the object.
     """
     found = False
-    bar = tqdm(classifier.masked_items(split), desc=f"maps ({split})", unit="volume", disable=None)
-    for item in bar:
-        prepared = object_slices(classifier, item)
-        if prepared is None:
-            continue
-        found = True
-        slices, images = prepared
-        images = images.to(classifier.device)
-        for method, cam in cams.items():
-            bar.set_postfix_str(method)
-            yield MappedSlices(method, slices, unit_maps(cam, images, target).cpu())
+    items = classifier.masked_items(split)
+    with tqdm(total=len(items) * len(cams), desc=f"maps ({split})", unit="volume and method", disable=None) as bar:
+        for item in items:
+            prepared = object_slices(classifier, item)
+            if prepared is None:
+                bar.update(len(cams))
+                continue
+            found = True
+            slices, images = prepared
+            moved = images.to(classifier.device)
+            for method, cam in cams.items():
+                bar.set_postfix_str(f"{slices.case}, {method}")
+                summed = summed_maps(cam, moved, target).cpu()
+                bar.update()
+                yield MappedSlices(method, slices, images, summed, is_probability(cam))
     if not found:
         raise ValueError(f"No slice of split '{split}' shows the object: there is nothing to score. Check its masks.")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from camtools.cams import (
     CAM,
     AblationCAM,
+    CfdCAM,
     FullGrad,
     GradCAM,
     GradCAMpp,
@@ -20,9 +22,9 @@ from camtools.cams import (
     ScoreCAM,
     XGradCAM,
 )
-from camtools.fusion import layer_sum, normalize_max
+from camtools.fusion import layer_sum
 
-__all__ = ["CAM_METHODS", "build_cams", "stage_layers", "unit_maps"]
+__all__ = ["CAM_METHODS", "CFD_METHODS", "build_cams", "is_probability", "stage_layers", "summed_maps"]
 
 Cam = Callable[..., Tensor]
 """A CAM object: ``cam(images (B, C, H, W), target=...) -> (B, L, H, W)``."""
@@ -48,8 +50,8 @@ def stage_layers(classifier: nn.Module) -> list[str]:
     return [str(layer) for layer in layers]
 
 
-def _deepest(cam: Callable[..., Cam], classifier: nn.Module, batch_size: int | None) -> Cam:
-    return cam(classifier, stage_layers(classifier)[-1:], batch_size=batch_size)
+def _deepest(cam: Callable[..., Cam], classifier: nn.Module, batch_size: int | None, **options: Any) -> Cam:
+    return cam(classifier, stage_layers(classifier)[-1:], batch_size=batch_size, **options)
 
 
 def _stages(cam: Callable[..., Cam], classifier: nn.Module, batch_size: int | None) -> Cam:
@@ -60,7 +62,7 @@ def _biases(cam: Callable[..., Cam], classifier: nn.Module, batch_size: int | No
     return cam(classifier, batch_size=batch_size)
 
 
-CAM_METHODS: dict[str, Callable[[nn.Module, int | None], Cam]] = {
+CAM_METHODS: dict[str, Callable[..., Cam]] = {
     "cam": partial(_deepest, CAM),
     "gradcam": partial(_deepest, GradCAM),
     "gradcam++": partial(_deepest, GradCAMpp),
@@ -75,38 +77,64 @@ CAM_METHODS: dict[str, Callable[[nn.Module, int | None], Cam]] = {
     "ltgradcam": partial(_stages, LTGradCAM),
     "ltlayercam": partial(_stages, LTLayerCAM),
     "ltfullgrad": partial(_biases, LTFullGrad),
+    "cfdcam": partial(_deepest, CfdCAM),
+    "cfdcam-ss": partial(_deepest, partial(CfdCAM, scales=(1.0,))),
+    "cfdcam-2x": partial(_deepest, partial(CfdCAM, scales=(2.0,))),
 }
 """Name of a method -> builder from a classifier and the images per pass (None: what is fast on the device).
 
 The deepest stage alone: ``cam``, ``gradcam``, ``gradcam++``, ``xgradcam``, ``layercam``, ``scorecam``, ``ablationcam``
 (these two run the classifier for every channel) and ``ltgradcam-l1`` (truncated at percentile 0). The sum over all
 stages: ``layercam-5``, ``ltgradcam-0`` (percentile 0), ``ltgradcam`` and ``ltlayercam`` (percentile 20). All layers
-with a bias: ``fullgrad`` and ``ltfullgrad`` (percentile 20).
+with a bias: ``fullgrad`` and ``ltfullgrad`` (percentile 20). Cfd-CAM, which runs the classifier for every channel of
+the deepest stage at each size of the image: ``cfdcam`` (original and double), ``cfdcam-ss`` (original) and
+``cfdcam-2x`` (double).
 """
 
+CFD_METHODS = ("cfdcam", "cfdcam-ss", "cfdcam-2x")
+"""Methods whose builders take further arguments of :class:`camtools.cams.CfdCAM`."""
 
-def build_cams(names: Sequence[str], classifier: nn.Module, batch_size: int | None = None) -> dict[str, Cam]:
+
+def build_cams(
+    names: Sequence[str],
+    classifier: nn.Module,
+    batch_size: int | None = None,
+    cfd_options: Mapping[str, Any] | None = None,
+) -> dict[str, Cam]:
     """Build methods by name.
 
     Args:
         names: keys of :data:`CAM_METHODS`; one given twice counts once.
         classifier: network with ``cam_layers``.
         batch_size: images per pass; None takes what is fast on the device.
+        cfd_options: further arguments of :class:`camtools.cams.CfdCAM`, such as ``scoring_dtype`` and
+            ``channel_share``, for those of :data:`CFD_METHODS`.
 
     Returns:
         CAM objects by name, in the order given.
 
     Raises:
-        ValueError: an unknown name, or a classifier that does not fit (no ``cam_layers``, no head for ``cam``).
+        ValueError: an unknown name, or a classifier that does not fit (no ``cam_layers``, no head for ``cam``),
+            or an option out of range.
     """
     unknown = [name for name in names if name not in CAM_METHODS]
     if unknown or not names:
         raise ValueError(f"Unknown method '{unknown[0] if unknown else ''}': expected {', '.join(CAM_METHODS)}.")
-    return {name: CAM_METHODS[name](classifier, batch_size) for name in dict.fromkeys(names)}
+    options = dict.fromkeys(CFD_METHODS, cfd_options or {})
+    return {name: CAM_METHODS[name](classifier, batch_size, **options.get(name, {})) for name in dict.fromkeys(names)}
 
 
-def unit_maps(cam: Cam, images: Tensor, target: int = 1) -> Tensor:
-    """Maps of a batch, added over the layers where the method gives several, and each divided by its maximum.
+def is_probability(cam: Cam) -> bool:
+    """Whether the maps of a method are probabilities of the object as they are.
+
+    Those of Cfd-CAM are: they lie in [0, 1] and their height is the confidence of the classifier. Other maps have no
+    scale.
+    """
+    return isinstance(cam, CfdCAM)
+
+
+def summed_maps(cam: Cam, images: Tensor, target: int = 1) -> Tensor:
+    """Maps of a batch, added over the layers where the method gives several, not normalised.
 
     Args:
         cam: CAM object.
@@ -114,13 +142,13 @@ def unit_maps(cam: Cam, images: Tensor, target: int = 1) -> Tensor:
         target: class of the object.
 
     Returns:
-        ``(B, 1, H, W)`` in [0, 1]; a map of zeros stays zero.
+        ``(B, 1, H, W)``, >= 0.
 
     Example:
         >>> import torch
         >>> from camtools.networks import VGG16CAM
         >>> cam = build_cams(["layercam-5"], VGG16CAM(width=0.0625))["layercam-5"]
-        >>> unit_maps(cam, torch.rand(2, 1, 32, 32)).shape
+        >>> summed_maps(cam, torch.rand(2, 1, 32, 32)).shape
         torch.Size([2, 1, 32, 32])
     """
-    return normalize_max(layer_sum(cam(images, target=target)))
+    return layer_sum(cam(images, target=target))

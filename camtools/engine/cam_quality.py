@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from camtools.engine.cam_config import TrainedClassifier
 from camtools.engine.cam_maps import MappedSlices, ObjectSlices, mapped_slices
 from camtools.engine.cam_methods import build_cams
-from camtools.engine.padding import cat_padded
+from camtools.engine.cam_rules import checked_rules, masks_by_rule, searched_threshold
 from camtools.metrics import PixelCounts, SegmentationScores, dice, hd95, iou, pixel_counts
-from camtools.thresholds import midpoint, otsu, search_dice
 
-__all__ = ["RULES", "CamQuality", "CamScores", "CamView", "evaluate_cams"]
+__all__ = ["CamQuality", "CamScores", "CamView", "evaluate_cams"]
 
-RULES = ("otsu", "midpoint", "search")
 SHEET_CASES = 6
 
 
@@ -29,7 +27,7 @@ class CamScores:
     Attributes:
         method: name of the method.
         rule: name of the rule.
-        threshold: the one that ``search`` found, in [0, 1]; None for rules that look at each map by itself.
+        threshold: the one that ``search`` found, in [0, 1]; None for the other rules.
         counts: pixels of all scored slices, pooled.
         slices: ``(case, slice of the file, scores)`` of each scored slice; distances in pixels.
     """
@@ -44,6 +42,11 @@ class CamScores:
     def dice(self) -> tuple[float, float]:
         """Mean and standard deviation (population) of Dice over the slices, 0 to 1."""
         return self._spread([scores.dice for _, _, scores in self.slices])
+
+    @property
+    def iou(self) -> tuple[float, float]:
+        """Mean and standard deviation (population) of IoU over the slices, 0 to 1."""
+        return self._spread([scores.iou for _, _, scores in self.slices])
 
     @property
     def hd95(self) -> tuple[float, float]:
@@ -88,34 +91,39 @@ class CamQuality:
 def evaluate_cams(
     classifier: TrainedClassifier,
     methods: Sequence[str],
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] = ("otsu", "midpoint", "search"),
     split: str = "validation",
     target: int = 1,
     batch_size: int | None = None,
+    cfd_options: Mapping[str, Any] | None = None,
 ) -> CamQuality:
     """Score activation maps as segmentations of the slices that show the object.
 
     Maps and masks are compared in 2D at the prepared resolution, the one the classifier sees; masks are brought to it
-    by nearest-neighbour resampling. Each map is divided by its maximum and thresholded (a pixel is foreground where the
-    map exceeds the threshold): ``otsu`` and ``midpoint`` find the threshold of each map in the map alone
+    by nearest-neighbour resampling. The rule ``crf`` refines each map by the dense CRF of the classifier: maps of
+    Cfd-CAM as they are, other maps min-max scaled (:func:`camtools.engine.cam_rules.masks_by_rule`). Under the other
+    rules each map is divided by its maximum and thresholded (a pixel is foreground where the map exceeds the
+    threshold): ``otsu`` and ``midpoint`` find the threshold of each map in the map alone
     (:mod:`camtools.thresholds`); ``search`` takes one threshold for a method, that of the best mean Dice over the
     slices of the *validation* split, whatever ``split`` is. On the validation split itself its scores are therefore
     those of a threshold tuned on the very slices it is scored on.
 
-    For ``search`` the maps of all validation slices are kept until the thresholds are known: 4 bytes a pixel and
-    method, so 200 slices of 128 x 128 pixels take 13 MB a method. Otherwise the maps of one method on one volume are in
-    memory at a time.
+    For ``search`` the maps of all validation slices are kept until the thresholds are known, with the images: 4 bytes a
+    pixel for each method and each channel, so 200 slices of 128 x 128 pixels take 13 MB for each. Otherwise the maps of
+    one method on one volume are in memory at a time.
 
     Source: LTGrad-CAM (Dong et al., 2023), section 3.1 and tables 2-4 (IoU, precision, recall and F1 of pooled pixels,
-    Otsu's threshold); UM-CAM (Fu et al., 2023), table 1 (Dice and HD95 per slice, a searched threshold).
+    Otsu's threshold); UM-CAM (Fu et al., 2023), table 1 (Dice and HD95 per slice, a searched threshold); Cfd-CAM (Chen
+    et al., 2023), tables 1-2 (Dice, IoU and HD95 per slice, a dense CRF).
 
     Args:
         classifier: trained classifier and its data.
         methods: keys of :data:`camtools.engine.cam_methods.CAM_METHODS`.
-        rules: some of :data:`RULES`; the first one gives the masks of the views.
+        rules: some of :data:`camtools.engine.cam_rules.RULES`; the first one gives the masks of the views.
         split: ``"validation"`` or ``"test"``.
         target: class of the object.
         batch_size: images per pass; None takes what is fast on the device.
+        cfd_options: further arguments of Cfd-CAM, see :func:`camtools.engine.cam_methods.build_cams`.
 
     Returns:
         The scores and views.
@@ -123,15 +131,16 @@ def evaluate_cams(
     Raises:
         ValueError: an unknown method, rule or split, the training split, or a split without masks or without object.
         DataError: a file that cannot be used.
+        ImportError: ``crf`` without the library that its backend needs.
     """
-    rules = _checked_rules(rules)
-    cams = build_cams(methods, classifier.network, batch_size)
+    rules = checked_rules(rules, classifier)
+    cams = build_cams(methods, classifier.network, batch_size, cfd_options)
     mapped: Iterable[MappedSlices] = mapped_slices(classifier, cams, split, target)
     thresholds: dict[str, float] = {}
     if "search" in rules:
         classifier.masked_items(split)  # so that a wrong split is named before the search, not after it
         kept = list(mapped_slices(classifier, cams, "validation", target))
-        thresholds = {method: _searched([one for one in kept if one.method == method]) for method in cams}
+        thresholds = {method: searched_threshold([one for one in kept if one.method == method]) for method in cams}
         mapped = kept if split == "validation" else mapped
     results = {
         (method, rule): CamScores(method, rule, thresholds[method] if rule == "search" else None)
@@ -142,31 +151,11 @@ def evaluate_cams(
     for one in mapped:
         for rule in rules:
             result = results[one.method, rule]
-            masks = one.maps > _thresholds(one.maps, rule, result.threshold)
+            masks = masks_by_rule(one, rule, result.threshold, classifier)
             _add(result, one.slices, masks)
             if rule == rules[0]:
                 _view(views, one, masks, result)
     return CamQuality(split, list(results.values()), list(views.values()))
-
-
-def _checked_rules(rules: Sequence[str]) -> list[str]:
-    unknown = [rule for rule in rules if rule not in RULES]
-    if unknown or not rules:
-        raise ValueError(f"Unknown rule '{unknown[0] if unknown else ''}': expected {', '.join(RULES)}.")
-    return list(dict.fromkeys(rules))
-
-
-def _thresholds(maps: Tensor, rule: str, searched: float | None) -> Tensor:
-    """Threshold of each map, ``(B, 1, 1, 1)``."""
-    if searched is not None:
-        return torch.full((len(maps), 1, 1, 1), searched)
-    found = otsu(maps) if rule == "otsu" else midpoint(maps)
-    return found[:, None, None, None]
-
-
-def _searched(kept: Sequence[MappedSlices]) -> float:
-    """Threshold of one method."""
-    return search_dice(cat_padded([one.maps for one in kept]), cat_padded([one.slices.masks for one in kept]))
 
 
 def _add(result: CamScores, slices: ObjectSlices, masks: Tensor) -> None:

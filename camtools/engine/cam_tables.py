@@ -23,7 +23,14 @@ __all__ = [
 
 POOLED = ("mIoU (%)", "Precision (%)", "Recall (%)", "Micro-F1 (%)")
 POOLED_COLUMNS = ("miou_percent", "precision_percent", "recall_percent", "f1_percent")
-SPREAD_COLUMNS = ("dice_percent_mean", "dice_percent_std", "hd95_px_mean", "hd95_px_std")
+SPREAD_COLUMNS = (
+    "dice_percent_mean",
+    "dice_percent_std",
+    "iou_percent_mean",
+    "iou_percent_std",
+    "hd95_px_mean",
+    "hd95_px_std",
+)
 
 
 def pooled_percent(counts: PixelCounts) -> list[float]:
@@ -56,7 +63,7 @@ def write_cam_scores(quality: CamQuality, folder: str | Path) -> None:
         [
             [quality.split, one.method, one.rule, one.threshold, len(one.slices), *pooled_percent(one.counts), *spread]
             for one in quality.scores
-            for spread in [[*_dice_percent(one), *one.hd95]]
+            for spread in [[value for pair in _spreads(one) for value in pair]]
         ],
     )
     write_csv(
@@ -76,18 +83,18 @@ def format_cam_scores(quality: CamQuality) -> str:
     best = [max(column, key=float) for column in columns[:-1]] + [min(columns[-1], key=float)]
     rows = []
     for index, one in enumerate(quality.scores):
-        deviations = [""] * len(POOLED) + [f" ± {value:.2f}" for value in (_dice_percent(one)[1], one.hd95[1])]
+        deviations = [""] * len(POOLED) + [f" ± {deviation:.2f}" for _, deviation in _spreads(one)]
         cells = [
             f"**{column[index]}{deviation}**" if column[index] == winner else f"{column[index]}{deviation}"
             for column, deviation, winner in zip(columns, deviations, best, strict=True)
         ]
         rule = one.rule if one.threshold is None else f"{one.rule} ({one.threshold:.2f})"
         rows.append([one.method, rule, *cells])
-    titles = ["Method", "Threshold", *POOLED, "DSC (%)", "HD95 (pixels)"]
+    titles = ["Method", "Threshold", *POOLED, "DSC (%)", "IoU (%)", "HD95 (pixels)"]
     note = (
         f"Split {quality.split}, {len(quality.scores[0].slices)} slices that show the object, scored in 2D. mIoU (of "
-        "the object), precision, recall and micro-F1: all pixels of these slices pooled. DSC and HD95: mean ± standard "
-        "deviation over slices. Bold: best."
+        "the object), precision, recall and micro-F1: all pixels of these slices pooled. DSC, IoU and HD95: mean ± "
+        "standard deviation over slices. Bold: best."
     )
     return f"{markdown_table(titles, rows)}\n\n{note}"
 
@@ -107,9 +114,9 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _ranked(one: CamScores) -> list[float]:
     """What the columns are ranked by; the lowest is best in the last one."""
-    return [*pooled_percent(one.counts), _dice_percent(one)[0], one.hd95[0]]
+    return [*pooled_percent(one.counts), *(mean for mean, _ in _spreads(one))]
 
 
-def _dice_percent(one: CamScores) -> tuple[float, float]:
-    mean, deviation = one.dice
-    return 100 * mean, 100 * deviation
+def _spreads(one: CamScores) -> list[tuple[float, float]]:
+    """Mean and standard deviation over slices of Dice and IoU in % and of HD95 in pixels."""
+    return [*((100 * mean, 100 * deviation) for mean, deviation in (one.dice, one.iou)), one.hd95]

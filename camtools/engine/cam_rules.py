@@ -1,0 +1,69 @@
+"""Rules that make masks of activation maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from camtools.engine.cam_config import TrainedClassifier
+from camtools.engine.cam_maps import MappedSlices
+from camtools.engine.padding import cat_padded
+from camtools.thresholds import midpoint, otsu, search_dice
+
+__all__ = ["RULES", "checked_rules", "masks_by_rule", "searched_threshold"]
+
+RULES = ("otsu", "midpoint", "search", "crf")
+
+
+def checked_rules(rules: Sequence[str], classifier: TrainedClassifier) -> list[str]:
+    """Rules in the order given, each once, after a look at whether they can work.
+
+    Raises:
+        ValueError: an unknown rule, or none.
+        ImportError: ``crf`` without the library that its backend needs.
+    """
+    unknown = [rule for rule in rules if rule not in RULES]
+    if unknown or not rules:
+        raise ValueError(f"Unknown rule '{unknown[0] if unknown else ''}': expected {', '.join(RULES)}.")
+    if "crf" in rules:  # a missing library shows here, before the maps are made
+        blank = torch.zeros(1, 1, 8, 8, device=classifier.device)
+        classifier.crf(blank, blank + 0.5)
+    return list(dict.fromkeys(rules))
+
+
+def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifier: TrainedClassifier) -> Tensor:
+    """Masks of the maps of one method on one volume.
+
+    ``crf`` refines the maps as probabilities (:attr:`camtools.engine.cam_maps.MappedSlices.probabilities`) by the
+    classifier's CRF, on its device; a pixel is foreground where its refined probability exceeds 0.5. Under the other
+    rules it is where the map, divided by its maximum, exceeds a threshold.
+
+    Args:
+        one: the maps.
+        rule: one of :data:`RULES`.
+        searched: threshold in [0, 1] of the rule ``search``; None for the others.
+        classifier: for its CRF.
+
+    Returns:
+        bool ``(B, 1, H, W)``, on the CPU.
+    """
+    if rule == "crf":
+        probabilities = one.probabilities.to(classifier.device)
+        return classifier.crf(one.images.to(classifier.device), probabilities)[:, 1:].cpu() > 0.5
+    maps = one.maps
+    return maps > _thresholds(maps, rule, searched)
+
+
+def searched_threshold(kept: Sequence[MappedSlices]) -> float:
+    """One threshold for all maps of a method: the best mean Dice; see :func:`camtools.thresholds.search_dice`."""
+    return search_dice(cat_padded([one.maps for one in kept]), cat_padded([one.slices.masks for one in kept]))
+
+
+def _thresholds(maps: Tensor, rule: str, searched: float | None) -> Tensor:
+    """Threshold of each map, ``(B, 1, 1, 1)``."""
+    if searched is not None:
+        return torch.full((len(maps), 1, 1, 1), searched)
+    found = otsu(maps) if rule == "otsu" else midpoint(maps)
+    return found[:, None, None, None]
