@@ -13,7 +13,7 @@ from camtools.cams.base import ActivationMap, upsample
 from camtools.cams.capture import forward_with_activations
 from camtools.cams.masks import channel_ranges, masked_scores
 from camtools.cams.passes import copies_per_pass, eager, prepare_images
-from camtools.cams.representatives import representative_channels
+from camtools.cams.representatives import channel_vectors, predicted_confidences, representative_channels
 from camtools.cams.targets import Target, as_logits, class_indices, confidences
 from camtools.fusion import normalize_min_max
 
@@ -73,9 +73,9 @@ class CfdCAM(ActivationMap):
         scales: sizes of the image relative to its own, > 0.
         batch_size: images per pass, masked or not; see :class:`~camtools.cams.base.ActivationMap`.
         scale_by_confidence: scale each map to [0, 1] and multiply it by the confidence of the image.
-        channel_share: share of the channels whose confidence is computed, in (0, 1]. Below 1, each of the others gets
-            that of the channel whose mask is nearest to its own
-            (:func:`~camtools.cams.representatives.representative_channels`); every channel keeps its mask in the sum.
+        channel_share: share of the channels whose confidence is computed, in (0, 1]. Below 1, those whose masks cover
+            the masks of all best are taken, and the confidences of the others predicted from them
+            (:func:`~camtools.cams.representatives.predicted_confidences`); every channel keeps its mask in the sum.
         scoring_dtype: type of the masked passes, under ``torch.autocast``; None: the model's own. The image itself is
             classified in the model's own type either way.
 
@@ -155,17 +155,18 @@ class CfdCAM(ActivationMap):
         def confidence(logits: Tensor, rows: Tensor) -> Tensor:
             return confidences(logits, indices[rows])
 
-        share = self.channel_share
         with self._scoring(images.device.type):
             with eager(self.model):  # one image: a compiled model would be compiled again for it
                 blank = as_logits(self.model(torch.zeros_like(images[:1])), 1)
-            if share == 1:
+            if self.channel_share == 1:
                 scores = self._scores(images, features, confidence, ranges)
             else:
-                chosen, nearest = representative_channels(features, ranges, share)
+                vectors = channel_vectors(features, ranges)
+                chosen = representative_channels(vectors, self.channel_share)
                 rows = torch.arange(len(features), device=features.device)[:, None]
                 low, span = (values[rows, chosen] for values in ranges)
-                scores = self._scores(images, features[rows, chosen], confidence, (low, span)).gather(1, nearest)
+                scored = self._scores(images, features[rows, chosen], confidence, (low, span))
+                scores = predicted_confidences(vectors, chosen, scored)
         return scores, confidences(blank.expand(len(indices), -1), indices)
 
     def _scores(

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from camtools.data.files import atomic_save, write_json
 from camtools.data.slices import SliceDataset
-from camtools.engine.autocast import HalfPrecisionInferer
+from camtools.engine.inferers import HalfPrecisionInferer
 from camtools.engine.weights import load_weights
 
 __all__ = ["NetworkTrainer", "slice_loader"]

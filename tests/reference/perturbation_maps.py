@@ -111,3 +111,21 @@ def reference_cfd_cam(
             scale_map = (scale_map - lowest) / span * reference_confidence(model, resized, target)
         average += reference_bilinear(scale_map, height, width) / len(scales)
     return average
+
+
+def reference_predicted_confidences(vectors: Tensor, chosen: list[int], confidences: list[float]) -> list[float]:
+    """Rasmussen and Williams, eq. 2.25, of the logits about their mean, for one image; the chosen keep their own."""
+    channels = vectors.tolist()
+    distances = [[math.dist(one, channels[other]) for other in chosen] for one in channels]
+    width = sorted(distance for row in distances for distance in row)[(len(channels) * len(chosen) - 1) // 2]
+    kernel = [[math.exp(-((distance / width) ** 2) / 2) for distance in row] for row in distances]
+    logits = [math.log(confidence / (1 - confidence)) for confidence in confidences]
+    mean = math.fsum(logits) / len(logits)
+    gram = torch.tensor([kernel[k] for k in chosen], dtype=torch.float64)
+    gram += 0.01 * torch.eye(len(chosen), dtype=torch.float64)
+    weights = (torch.linalg.inv(gram) @ torch.tensor([logit - mean for logit in logits], dtype=torch.float64)).tolist()
+    predicted = [mean + math.fsum(k * w for k, w in zip(row, weights, strict=True)) for row in kernel]
+    result = [1 / (1 + math.exp(-logit)) for logit in predicted]
+    for k, confidence in zip(chosen, confidences, strict=True):
+        result[k] = confidence
+    return result
