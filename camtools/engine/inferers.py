@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,35 +34,36 @@ class HalfPrecisionInferer(Inferer):
 
 
 class RandomSizeInferer(Inferer):
-    """Resize each batch by a random factor first, so that a classifier learns to judge images of several sizes.
+    """Resize each batch by a factor drawn from a few, so that a classifier learns to judge images of several sizes.
 
-    Whole images are resized (bilinearly): nothing is cropped, so the tag of an image stays true. The factor is drawn
-    from torch's generator, uniformly in its logarithm, and the same for all images of a batch.
+    Whole images are resized (bilinearly): nothing is cropped, so the tag of an image stays true. All images of a batch
+    have the same factor. It is drawn from torch's generator; a few factors, not a range, so that memory of the same
+    sizes is asked for again and again.
 
     Args:
-        smallest: least factor, > 0.
-        largest: greatest factor; equal to ``smallest``, every batch has that size.
+        factors: sizes relative to the images' own, each > 0 and equally likely.
 
     Raises:
-        ValueError: factors that are not positive, or in the wrong order.
+        ValueError: no factor, or one that is not positive.
 
     Example:
         >>> import torch
-        >>> inferer = RandomSizeInferer(2.0, 2.0)
+        >>> inferer = RandomSizeInferer([2.0])
         >>> inferer(torch.zeros(4, 1, 8, 8), network=torch.nn.Identity()).shape
         torch.Size([4, 1, 16, 16])
     """
 
-    def __init__(self, smallest: float = 1.0, largest: float = 2.0) -> None:
+    def __init__(self, factors: Sequence[float] = (1.0, 1.5, 2.0)) -> None:
         super().__init__()
-        if not 0 < smallest <= largest:
-            raise ValueError(f"expected 0 < smallest <= largest, got smallest={smallest} and largest={largest}")
-        self.smallest = smallest
-        self.largest = largest
+        if not factors or min(factors) <= 0:
+            raise ValueError(
+                f"factors must be at least one positive number, got {tuple(factors)}; [1.0] resizes nothing"
+            )
+        self.factors = tuple(factors)
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Run the network on a resized batch ``(B, C, H, W)``."""
-        factor = self.smallest * (self.largest / self.smallest) ** float(torch.rand(()))
+        factor = self.factors[int(torch.randint(len(self.factors), ()))]
         size = [max(1, round(length * factor)) for length in inputs.shape[2:]]
         output: Tensor = network(F.interpolate(inputs, size=size, mode="bilinear"), *args, **kwargs)
         return output
