@@ -1,4 +1,4 @@
-"""The command line: ``camtools phantom``, ``compare``, ``report``, ``ablate``, ``evaluate-cams``, ``sweep-lt``."""
+"""The command line: ``camtools phantom``, ``import``, ``compare``, ``report``, ``ablate``, and more."""
 
 from __future__ import annotations
 
