@@ -1,6 +1,7 @@
 """Losses of the published methods."""
 
+from camtools.losses.oeem import OEEMLoss
 from camtools.losses.soft_cross_entropy import DualPseudoLabelLoss, SoftCrossEntropyLoss
 from camtools.losses.sup_con import SupConLoss
 
-__all__ = ["DualPseudoLabelLoss", "SoftCrossEntropyLoss", "SupConLoss"]
+__all__ = ["DualPseudoLabelLoss", "OEEMLoss", "SoftCrossEntropyLoss", "SupConLoss"]

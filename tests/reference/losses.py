@@ -45,3 +45,32 @@ def reference_sup_con(features: Tensor, labels: Tensor, temperature: float) -> f
         shares = [math.exp(similarity[i][p] / temperature) / denominator for p in partners]
         terms.append(-sum(math.log(share) for share in shares) / len(partners))
     return sum(terms) / len(terms) if terms else 0.0
+
+
+def reference_oeem(logits: Tensor, labels: Tensor, weighting: str, ignored: int = 255) -> float:
+    """OEEM, eq. 3-8, one pixel at a time: logits (B, K, N), labels (B, N); the mean over pixels that count."""
+    total, count = 0.0, 0
+    for image, classes in zip(logits.tolist(), labels.tolist(), strict=True):
+        pixels = [i for i, label in enumerate(classes) if label != ignored]
+        probability = {i: softmax([channel[i] for channel in image]) for i in pixels}
+        losses = {i: -math.log(probability[i][classes[i]]) for i in pixels}
+        easy = [math.exp(-losses[i]) for i in pixels]
+        for i in pixels:
+            normalized = math.exp(-losses[i]) / math.fsum(easy) * len(pixels)
+            weight = {
+                "loss_norm": normalized,
+                "confidence": max(probability[i]),
+                "confidence_difference": max(probability[i]) - min(probability[i]),
+                "loss_confidence": normalized * max(probability[i]),
+                "none": 1.0,
+            }[weighting]
+            if len({classes[j] for j in pixels}) == 1:
+                weight = 1.0
+            total += weight * losses[i]
+            count += 1
+    return total / count
+
+
+def softmax(values: list[float]) -> list[float]:
+    exponentials = [math.exp(value - max(values)) for value in values]
+    return [value / math.fsum(exponentials) for value in exponentials]
