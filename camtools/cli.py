@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
+from camtools.cli_errors import plain_errors
 from camtools.cli_import import import_app
 from camtools.memory import reuse_memory
 
@@ -38,19 +37,6 @@ _ChannelShare = Annotated[
         "--channel-share", "--channel_share", help="Cfd-CAM: share of the channels that are scored; 1 is exact."
     ),
 ]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Errors that name their cause end a command with that one message, not with a traceback."""
-    from camtools.data.errors import reason
-
-    try:
-        yield
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        message = reason(error) if error.__cause__ else str(error)
-        typer.secho(f"Error: {message}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(code=1) from error
 
 
 def _overrides(arguments: list[str]) -> dict[str, Any]:
@@ -86,7 +72,7 @@ def phantom(
     """Write phantom volumes with masks and slice tags."""
     from camtools.data.phantoms import write_phantoms
 
-    with _plain_errors():
+    with plain_errors():
         typer.echo(f"Wrote {write_phantoms(kind, out, n=n, seed=seed)}")
 
 
@@ -99,7 +85,7 @@ def compare(
     from camtools.engine.compare import compare as compare_runs
     from camtools.engine.compare import format_table
 
-    with _plain_errors():
+    with plain_errors():
         typer.echo(format_table(compare_runs(runs, split=split)))
 
 
@@ -108,7 +94,7 @@ def report(run: Annotated[Path, typer.Argument(help="Output folder of a run.")])
     """Write report.html of a run again."""
     from camtools.report import write_report
 
-    with _plain_errors():
+    with plain_errors():
         typer.echo(f"Wrote {write_report(run)}")
 
 
@@ -132,7 +118,7 @@ def ablate(
     from camtools.engine.compare import format_table
     from camtools.engine.metrics_csv import read_metrics
 
-    with _plain_errors():
+    with plain_errors():
         runs = run_methods([config_file, *(overlay or [])], output_dir, methods.split(","), _overrides(context.args))
         present = {row.split for row in read_metrics(runs[0] / "metrics.csv")}
         for split in [name for name in splits.split(",") if name in present]:
@@ -168,7 +154,7 @@ def evaluate_cams(
     from camtools.engine.cam_tables import format_cam_scores, write_cam_scores
     from camtools.report.cam_sheet import write_cam_sheet
 
-    with _plain_errors():
+    with plain_errors():
         cfd_options = {"scoring_dtype": _dtype(scoring_dtype), "channel_share": channel_share}
         classifier = load_trained_classifier([config_file, *(overlay or [])], _overrides(context.args))
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -200,7 +186,7 @@ def sweep_lt(
     from camtools.engine.lt_sweep import sweep_lt as sweep
     from camtools.report.lt_plot import write_lt_plot
 
-    with _plain_errors():
+    with plain_errors():
         classifier = load_trained_classifier([config_file, *(overlay or [])], _overrides(context.args))
         output_dir.mkdir(parents=True, exist_ok=True)
         result = sweep(classifier, split, target, batch_size)

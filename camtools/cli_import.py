@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from camtools.cli_errors import plain_errors
+
 import_app = typer.Typer(no_args_is_help=True, help="Turn the files of a public dataset into a dataset.json.")
 
 _Source = Annotated[Path, typer.Argument(help="Folder of the unpacked release; nothing is written there.")]
@@ -20,10 +22,9 @@ _Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 
 def _run(write: Callable[[], Path]) -> None:
     """Import, then print the summary; errors end the command with one message."""
-    from camtools.cli import _plain_errors
     from camtools.data.importers import format_summary
 
-    with _plain_errors():
+    with plain_errors():
         path = write()
         typer.echo(f"{format_summary(path)}\nWrote {path}")
 

@@ -16,7 +16,7 @@ GROUPS = [
     {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics", "memory"},
     {"data", "transforms"},
     {"engine"},
-    {"report", "cli", "cli_import"},
+    {"report", "cli", "cli_errors", "cli_import"},
 ]
 
 
