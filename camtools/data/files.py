@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,16 @@ import nibabel as nib
 import numpy as np
 import torch
 
-__all__ = ["atomic_path", "atomic_save", "file_hash", "input_hash_of", "save_like", "write_json"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "atomic_save",
+    "check_free_folder",
+    "file_hash",
+    "input_hash_of",
+    "save_like",
+    "write_json",
+]
 
 
 @contextmanager
@@ -38,6 +48,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """New folder beside ``folder``; renamed to it when the block ends well, removed when it fails.
+
+    ``folder`` is thus complete or absent. It must be absent or empty, see :func:`check_free_folder`.
+    """
+    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.partial"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        # Python refuses on some systems to rename onto a folder, even an empty one.
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free_folder(folder: Path) -> None:
+    """Stop when a folder to write is a file or holds something.
+
+    Raises:
+        FileExistsError: it is one of these.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"Expected {folder} to be a new or empty folder, found a file. Choose another folder.")
+    if folder.is_dir() and (found := sorted(item.name for item in folder.iterdir())):
+        raise FileExistsError(
+            f"Expected {folder} to be a new or empty folder, found {len(found)} entries, the first {found[0]!r}. "
+            "Choose another folder or empty this one."
+        )
 
 
 def atomic_save(content: Any, path: str | Path) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from camtools.data.errors import DataError
-from camtools.data.files import write_json
+from camtools.data.files import atomic_folder, check_free_folder, write_json
 from camtools.data.geometry import stacking_axis
 from camtools.data.importers.splits import SPLIT_NAMES, check_split, split_patients
 
@@ -146,7 +143,7 @@ def write_dataset(
         return out_dir / "dataset.json"
     split_of = split_patients([case.patient for case in cases], split, seed)
     items: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLIT_NAMES}
-    with _atomic_folder(out_dir) as partial:
+    with atomic_folder(out_dir) as partial:
         for case in tqdm(sorted(cases, key=lambda case: case.name), desc="import", unit="case", disable=None):
             items[split_of[case.patient]].append(recipe.write(case, partial) | {"patient": case.patient})
         labels = {"0": "background", "1": recipe.label}
@@ -185,19 +182,10 @@ def _fingerprint(cases: Sequence[Case], source: Path) -> str:
 
 def _written_before(out_dir: Path, record: dict[str, Any]) -> bool:
     """Whether ``out_dir`` holds the result of this very import; stop when it is a file or holds anything else."""
-    if not out_dir.exists():
-        return False
-    if not out_dir.is_dir():
-        raise FileExistsError(f"Expected {out_dir} to be a new or empty folder, found a file. Choose another folder.")
-    found = sorted(item.name for item in out_dir.iterdir())
-    if not found:
-        return False
     before = _record_of(out_dir / "dataset.json")
     if before is None:
-        raise FileExistsError(
-            f"Expected {out_dir} to be a new or empty folder, found {len(found)} entries, the first {found[0]!r}. "
-            "Choose another folder or empty this one."
-        )
+        check_free_folder(out_dir)
+        return False
     other = [key for key in record if before.get(key) != record[key]]
     if other:
         raise FileExistsError(
@@ -214,18 +202,3 @@ def _record_of(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if isinstance(record, dict) else None
-
-
-@contextmanager
-def _atomic_folder(out_dir: Path) -> Iterator[Path]:
-    """New folder beside ``out_dir``; renamed to it when the block ends well, removed when it fails."""
-    partial = out_dir.parent / f".{out_dir.name}.{uuid.uuid4().hex}.partial"
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        # Python refuses on some systems to rename onto a folder, even an empty one.
-        if out_dir.exists():
-            out_dir.rmdir()
-        partial.rename(out_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from camtools.data.files import write_json
+from camtools.data.files import atomic_folder, check_free_folder, write_json
 from camtools.data.phantoms.base import Phantom
 from camtools.data.phantoms.registry import check_seed, make_phantom, phantom_kind
 
@@ -61,12 +59,10 @@ def write_phantoms(
     entry = phantom_kind(kind)
     check_seed(seed)
     bounds = _split_bounds(n, splits)
-    _check_free(out_dir)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    partial = out_dir.parent / f".{out_dir.name}.{uuid.uuid4().hex}.partial"
-    try:
+    check_free_folder(out_dir)
+    with atomic_folder(out_dir) as partial:
         for folder in ("images", "labels"):
-            (partial / folder).mkdir(parents=True)
+            (partial / folder).mkdir()
         items = [
             _write_volume(make_phantom(kind, _volume_seed(seed, index)), partial, f"{kind}_{index:03d}")
             for index in tqdm(range(n), desc="phantoms", unit="volume", disable=None)
@@ -79,12 +75,6 @@ def write_phantoms(
         for name, start, stop in zip(_SPLIT_NAMES, bounds[:-1], bounds[1:], strict=True):
             content[name] = items[start:stop]
         write_json(content, partial / "dataset.json")
-        # Python refuses on some systems to rename onto a folder, even an empty one.
-        if out_dir.exists():
-            out_dir.rmdir()
-        partial.rename(out_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out_dir / "dataset.json"
 
 
@@ -105,17 +95,6 @@ def _split_bounds(n: int, splits: tuple[float, float, float]) -> tuple[int, int,
     first = min(max(round(n * splits[0]), 1), n - 2)
     second = min(max(round(n * (splits[0] + splits[1])), first + 1), n - 1)
     return 0, first, second, int(n)
-
-
-def _check_free(out_dir: Path) -> None:
-    """Stop when ``out_dir`` is a file or holds something."""
-    if out_dir.exists() and not out_dir.is_dir():
-        raise FileExistsError(f"Expected {out_dir} to be a new or empty folder, found a file. Choose another folder.")
-    if out_dir.is_dir() and (found := sorted(item.name for item in out_dir.iterdir())):
-        raise FileExistsError(
-            f"Expected {out_dir} to be a new or empty folder, found {len(found)} entries, the first {found[0]!r}. "
-            "Choose another folder or empty this one."
-        )
 
 
 def _write_volume(phantom: Phantom, folder: Path, name: str) -> dict[str, Any]:
