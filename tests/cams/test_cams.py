@@ -12,19 +12,9 @@ from tests.cam_models import CAM_CLASSES, LAYERS, Classifier
 from tests.reference.cams import activation_and_gradient, reference_grad_cam
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def model() -> Classifier:
     return Classifier()
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 2, 8, 10)
 
 
 @pytest.fixture

@@ -13,21 +13,6 @@ from tests.cam_models import LAYERS, Classifier
 from tests.reference.perturbation_maps import reference_ablation_cam, weighted_map
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def model() -> Classifier:
-    return Classifier().eval()
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 2, 8, 10)
-
-
 def count_images(module: nn.Module) -> list[int]:
     """Batch size of every call of a module."""
     seen: list[int] = []

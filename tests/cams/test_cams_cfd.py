@@ -15,11 +15,6 @@ from tests.reference.perturbation_maps import (
 )
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def model() -> Classifier:
     model = Classifier().eval()

@@ -13,11 +13,6 @@ from tests.reference.gradient_maps import reference_truncate
 LAYERS = ["features.0", "features.3", "features.4"]  # two convolutions and a batch norm
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def model() -> Classifier:
     """Classifier whose gradients differ from position to position."""

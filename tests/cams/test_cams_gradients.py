@@ -21,16 +21,6 @@ CLASSES = {GradCAMpp: reference_grad_cam_pp, XGradCAM: reference_xgrad_cam, Laye
 FUNCTIONS = {grad_cam_pp: reference_grad_cam_pp, xgrad_cam: reference_xgrad_cam, layer_cam: reference_layer_cam}
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 2, 8, 10)
-
-
 @pytest.mark.parametrize("cam_class", CLASSES)
 def test_maps_match_reference_with_targets_of_each_sample(cam_class, images):
     model, images = Classifier().double().eval(), images.double()

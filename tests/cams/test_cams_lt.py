@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camtools.cams import (
     GradCAM,
@@ -30,11 +30,6 @@ CLASSES = {LTGradCAM: reference_grad_cam_map, LTLayerCAM: reference_layer_cam}
 PERCENTILES = [0, 0.5, 20, 37.5, 50, 90, 99.9, 100]
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def model() -> Classifier:
     """Classifier with a gradient of its own at every position, so that percentiles are no ties."""
@@ -42,11 +37,6 @@ def model() -> Classifier:
     model.head = nn.Linear(6 * 4 * 5, 3)
     model.forward = lambda images: model.head(model.features(images).flatten(1))
     return model
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 2, 8, 10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])  # sorted, selected by digits, both

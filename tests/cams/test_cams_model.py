@@ -10,19 +10,9 @@ from camtools.cams import GradCAM
 from tests.cam_models import ANY_LAYER_CLASSES, CAM_CLASSES, LAYERS, Classifier, full_grad, lt_full_grad
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def model() -> Classifier:
     return Classifier()
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 2, 8, 10)
 
 
 @pytest.fixture

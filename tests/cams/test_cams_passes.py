@@ -13,21 +13,6 @@ from camtools.cams.passes import images_per_pass
 from tests.cam_models import CAM_CLASSES, GRADIENT_CLASSES, LAYERS, Classifier
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def model() -> Classifier:
-    return Classifier().eval()
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 2, 8, 10)
-
-
 def watch_inputs(model: nn.Module, kept: list[Tensor]) -> None:
     model.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0]))
 

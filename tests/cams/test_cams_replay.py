@@ -27,11 +27,6 @@ from tests.replay_models import (
 SINGLE, EXPANDED, COPIED, WHOLE = WAYS
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def image() -> Tensor:
     return torch.rand(1, 2, 8, 10, dtype=torch.float64)

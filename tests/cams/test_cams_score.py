@@ -18,21 +18,6 @@ from tests.reference.perturbation_maps import (
 )
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def model() -> Classifier:
-    return Classifier().eval()
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 2, 8, 10)
-
-
 def watch_inputs(model: nn.Module) -> list[Tensor]:
     seen: list[Tensor] = []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
