@@ -1,8 +1,21 @@
 """Networks whose activations make good activation maps, and the maps as a network."""
 
+from camtools.networks.by_name import cam_classifier
 from camtools.networks.cam_segmenter import CAMSegmenter
 from camtools.networks.contrastive import ContrastiveNetwork
+from camtools.networks.efficientnet_lite_cam import EfficientNetLite0CAM
+from camtools.networks.psp_net import PSPNet
 from camtools.networks.resnet18_cam import ResNet18CAM
+from camtools.networks.resnet38_cam import ResNet38CAM
 from camtools.networks.vgg16_cam import VGG16CAM
 
-__all__ = ["VGG16CAM", "CAMSegmenter", "ContrastiveNetwork", "ResNet18CAM"]
+__all__ = [
+    "VGG16CAM",
+    "CAMSegmenter",
+    "ContrastiveNetwork",
+    "EfficientNetLite0CAM",
+    "PSPNet",
+    "ResNet18CAM",
+    "ResNet38CAM",
+    "cam_classifier",
+]

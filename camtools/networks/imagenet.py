@@ -9,7 +9,23 @@ import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
-__all__ = ["imagenet_state"]
+__all__ = ["imagenet_state", "saved_state"]
+
+
+def saved_state(path: str | os.PathLike[str], network: str) -> dict[str, Tensor]:
+    """State dictionary in a file.
+
+    Args:
+        path: the file.
+        network: name of the network, for messages.
+
+    Raises:
+        ValueError: the file holds no dictionary.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}, expected a state dictionary of {network}")
+    return state
 
 
 def imagenet_state(
@@ -27,10 +43,7 @@ def imagenet_state(
         RuntimeError: the download fails.
     """
     if source is not True:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise ValueError(f"{source} holds a {type(state).__name__}, expected a state dictionary of {network}")
-        return state
+        return saved_state(source, network)
     try:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
     except OSError as error:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import ResNet18_Weights
 from torchvision.models.resnet import BasicBlock
 
+from camtools.networks.image_size import check_images
 from camtools.networks.imagenet import imagenet_state
+from camtools.networks.resnet_weights import check_fit, load_features
+from camtools.networks.widths import scaled_widths
 
 __all__ = ["ResNet18CAM"]
 
 STAGES = (64, 128, 256, 512)
-# With 8 channels or fewer, channels last, oneDNN (torch 2.15) crashes in the backward pass of the 1x1 shortcuts.
-FEWEST_CHANNELS = 16
 
 
 class ResNet18CAM(nn.Module):
@@ -39,6 +40,7 @@ class ResNet18CAM(nn.Module):
     Attributes:
         cam_layers: names of the four stages, shallow to deep.
         embedding_size: number of features of :meth:`embed`.
+        smallest: least height and width of the images.
 
     Raises:
         ValueError: a width that is not positive, or pretrained weights for another network.
@@ -61,9 +63,7 @@ class ResNet18CAM(nn.Module):
         pretrained: bool | str | os.PathLike[str] = False,
     ) -> None:
         super().__init__()
-        if width <= 0:
-            raise ValueError(f"width is a factor on the channel counts and must be positive, got {width}")
-        widths = [max(FEWEST_CHANNELS, round(channels * width)) for channels in STAGES]
+        widths = scaled_widths(STAGES, width)
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
@@ -75,16 +75,20 @@ class ResNet18CAM(nn.Module):
         self.fc = nn.Linear(widths[3], num_classes)
         self.cam_layers = [f"layer{stage}" for stage in (1, 2, 3, 4)]
         self.embedding_size = widths[3]
+        self.smallest = 32
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         if pretrained is not False:
-            if width != 1.0 or in_channels not in (1, 3):
-                raise ValueError(
-                    "pretrained weights fit width=1.0 and in_channels 1 or 3, got "
-                    f"width={width}, in_channels={in_channels}; change these or use pretrained=False"
-                )
-            self._load(imagenet_state(pretrained, ResNet18_Weights.IMAGENET1K_V1, "ResNet-18"))
+            check_fit(width, in_channels)
+            load_features(
+                self,
+                imagenet_state(pretrained, ResNet18_Weights.IMAGENET1K_V1, "ResNet-18"),
+                first="conv1",
+                heads=("fc.",),
+                source="a state dictionary of torchvision.models.resnet18",
+                advice="pass its file, or pretrained=True to download it",
+            )
         self.to(memory_format=torch.channels_last)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -99,11 +103,7 @@ class ResNet18CAM(nn.Module):
         Raises:
             ValueError: another number of dimensions, or images that are too small.
         """
-        if images.dim() != 4 or images.size(2) < 32 or images.size(3) < 32:
-            raise ValueError(f"images must be (B, C, H, W) with H and W at least 32, got shape {images.shape}")
-        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
-        embedding: Tensor = features.mean(dim=(2, 3))
+        embedding: Tensor = self._features(images).mean(dim=(2, 3))
         return embedding
 
     def forward(self, images: Tensor) -> Tensor:
@@ -111,22 +111,31 @@ class ResNet18CAM(nn.Module):
         logits: Tensor = self.fc(self.embed(images))
         return logits
 
-    def _load(self, state: Mapping[str, Tensor]) -> None:
-        loaded: dict[str, Any] = {key: value for key, value in state.items() if not key.startswith("fc.")}
-        if self.conv1.in_channels == 1 and "conv1.weight" in loaded:
-            loaded["conv1.weight"] = loaded["conv1.weight"].sum(dim=1, keepdim=True)
-        own = {key: value for key, value in self.state_dict().items() if not key.startswith("fc.")}
-        # older files have no counts of batches; a plain dictionary without them is loaded as one of these
-        wrong = [key for key in own if key not in loaded and not key.endswith("num_batches_tracked")]
-        wrong += [key for key in loaded if key not in own or loaded[key].shape != own[key].shape]
-        if wrong:
-            shape = f"of shape {tuple(loaded[wrong[0]].shape)}" if wrong[0] in loaded else "missing"
-            found = shape if wrong[0] in own else "not a part of it"
-            raise ValueError(
-                f"pretrained must be a state dictionary of torchvision.models.resnet18; {wrong[0]} is {found}; "
-                "pass its file, or pretrained=True to download it"
-            )
-        self.load_state_dict({**loaded, "fc.weight": self.fc.weight, "fc.bias": self.fc.bias})
+    def class_maps(self, images: Tensor) -> Tensor:
+        """Score every class at every position: the class layer applied there; :meth:`forward` is their average.
+
+        Args:
+            images: ``(B, in_channels, H, W)``, H and W at least 32.
+
+        Returns:
+            ``(B, num_classes, h, w)`` at output stride 32, of any sign.
+
+        Raises:
+            ValueError: another number of dimensions, or images that are too small.
+        """
+        return F.conv2d(self._features(images), self.fc.weight[:, :, None, None], self.fc.bias)
+
+    def feature_stages(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Layers that other networks build on, shared with this one: up to ``layer3``, and ``layer4``."""
+        shallow = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        layers = OrderedDict((name, self.get_submodule(name)) for name in shallow)
+        return nn.Sequential(layers), nn.Sequential(OrderedDict(layer4=self.layer4))
+
+    def _features(self, images: Tensor) -> Tensor:
+        check_images(images, self.smallest)
+        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        last: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        return last
 
 
 def _stage(inputs: int, channels: int, stride: int) -> nn.Sequential:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import VGG16_Weights
 
+from camtools.networks.image_size import check_images
 from camtools.networks.imagenet import imagenet_state
 from camtools.networks.vgg16_weights import Weighted, load_layers
+from camtools.networks.widths import scaled_widths
 
 __all__ = ["VGG16CAM"]
 
@@ -57,6 +59,7 @@ class VGG16CAM(nn.Module):
 
     Attributes:
         cam_layers: names of the last activation of each of the five blocks, shallow to deep.
+        smallest: least height and width of the images.
 
     Raises:
         ValueError: a width that is not positive, an unknown norm or head, or pretrained weights for another network.
@@ -85,16 +88,16 @@ class VGG16CAM(nn.Module):
         head: Literal["average", "fully_connected"] = "average",
     ) -> None:
         super().__init__()
-        _check(width, norm, head)
+        *widths, hidden = scaled_widths([*(channels for channels, _ in BLOCKS), HIDDEN], width, fewest=4)
+        _check(norm, head)
         self.fully_connected = head == "fully_connected"
         self.smallest = 8 if dilated else 32 if self.fully_connected else 16
-        widths = [max(4, round(channels * width)) for channels, _ in BLOCKS]
         layers, ends = _features(in_channels, widths, dropout, NORMS[norm], dilated)
         if not dilated:
             layers.append(nn.MaxPool2d(2) if self.fully_connected else nn.Dropout(dropout))
         self.features = nn.Sequential(*layers)
         self.classifier = (
-            _fully_connected(widths[-1] * POOLED**2, max(4, round(HIDDEN * width)), num_classes, dropout)
+            _fully_connected(widths[-1] * POOLED**2, hidden, num_classes, dropout)
             if self.fully_connected
             else nn.Conv2d(widths[-1], num_classes, kernel_size=1)
         )
@@ -123,21 +126,40 @@ class VGG16CAM(nn.Module):
         Raises:
             ValueError: another number of dimensions, or images that are too small.
         """
-        if images.dim() != 4 or images.size(2) < self.smallest or images.size(3) < self.smallest:
-            raise ValueError(
-                f"images must be (B, C, H, W) with H and W at least {self.smallest}, got shape {images.shape}"
-            )
-        features = self.features(images)
+        if not self.fully_connected:
+            return self.class_maps(images).mean(dim=(2, 3))
+        check_images(images, self.smallest)
+        logits: Tensor = self.classifier(F.adaptive_avg_pool2d(self.features(images), (7, 7)).flatten(1))
+        return logits
+
+    def class_maps(self, images: Tensor) -> Tensor:
+        """Score every class at every position: the class layer applied there; :meth:`forward` is their average.
+
+        Args:
+            images: as of :meth:`forward`.
+
+        Returns:
+            ``(B, num_classes, h, w)`` at output stride 8 (dilated) or 16, of any sign.
+
+        Raises:
+            ValueError: as of :meth:`forward`, or a fully connected head, which has no scores of positions.
+        """
         if self.fully_connected:
-            logits: Tensor = self.classifier(F.adaptive_avg_pool2d(features, (7, 7)).flatten(1))
-            return logits
-        scores: Tensor = self.classifier(features)
-        return scores.mean(dim=(2, 3))
+            raise ValueError(
+                "class_maps needs head='average', got head='fully_connected', which has no scores of positions; "
+                "use camtools.cams.GradCAM, or train with head='average'"
+            )
+        check_images(images, self.smallest)
+        scores: Tensor = self.classifier(self.features(images))
+        return scores
+
+    def feature_stages(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Layers that other networks build on, shared with this one: blocks 1 to 4, and the rest of the features."""
+        end = int(self.cam_layers[3].removeprefix("features.")) + 1
+        return self.features[:end], self.features[end:]
 
 
-def _check(width: float, norm: str | None, head: str) -> None:
-    if width <= 0:
-        raise ValueError(f"width is a factor on the channel counts and must be positive, got {width}")
+def _check(norm: str | None, head: str) -> None:
     if norm not in NORMS:
         raise ValueError(f"norm must be None, 'batch' or 'instance', got {norm!r}")
     if head not in HEADS:

@@ -1,0 +1,50 @@
+"""Classifiers for activation maps, by name."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from torch import nn
+
+from camtools.networks.efficientnet_lite_cam import EfficientNetLite0CAM
+from camtools.networks.norms import NormName
+from camtools.networks.resnet38_cam import ResNet38CAM
+
+__all__ = ["cam_classifier"]
+
+
+def cam_classifier(
+    name: Literal["resnet38", "efficientnet_lite0"],
+    in_channels: int = 3,
+    num_classes: int = 2,
+    width: float = 1.0,
+    norm: NormName = "batch",
+    pretrained: bool | str | os.PathLike[str] = False,
+) -> nn.Module:
+    """Make the classifier of a configuration in which the network is a knob.
+
+    Args:
+        name: ``"resnet38"`` (:class:`ResNet38CAM`) or ``"efficientnet_lite0"`` (:class:`EfficientNetLite0CAM`).
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        width: factor on the channel counts, of ResNet-38 alone.
+        norm: normalisation, see :func:`camtools.networks.norms.norm_layer`.
+        pretrained: see the classes.
+
+    Raises:
+        ValueError: an unknown name, or a width for the network that has one width only.
+
+    Example:
+        >>> type(cam_classifier("resnet38", width=0.03125)).__name__
+        'ResNet38CAM'
+    """
+    options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
+    options |= {"norm": norm, "pretrained": pretrained}
+    if name == "resnet38":
+        return ResNet38CAM(width=width, **options)
+    if name != "efficientnet_lite0":
+        raise ValueError(f"name must be resnet38 or efficientnet_lite0, got {name!r}")
+    if width != 1:
+        raise ValueError(f"efficientnet_lite0 has one width, got width={width}; set it to 1")
+    return EfficientNetLite0CAM(**options)
