@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import nibabel as nib
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
+from camtools import cli
 from camtools.data import load_datalist
 from camtools.data.phantoms import KINDS, Phantom, make_phantom, write_phantoms, writer
 
@@ -250,6 +251,11 @@ def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:
         make_phantom("heart", seed=0)
     with pytest.raises(ValueError, match=message):
         write_phantoms("heart", tmp_path / "out", n=3)
+
+
+def test_the_command_names_every_kind() -> None:
+    option = get_type_hints(cli.phantom, include_extras=True)["kind"].__metadata__[0]
+    assert [kind for kind in KINDS if kind not in option.help] == []
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "Phantom", "PhantomKind"]
+__all__ = ["FloatArray", "Phantom", "PhantomKind", "Photograph"]
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -41,6 +41,28 @@ class Phantom:
 
 
 @dataclass(frozen=True)
+class Photograph:
+    """A synthetic colour photograph with the mask of its objects: a volume of one slice.
+
+    Attributes:
+        image: RGB pixels ``(rows, columns, 3)``, uint8.
+        mask: ``(rows, columns)``, uint8, 0 outside the objects and 1..n in them; objects that touch differ.
+
+    Example:
+        >>> Photograph(np.zeros((2, 2, 3), np.uint8), np.array([[0, 1], [2, 2]], np.uint8)).slice_labels
+        [1]
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+    @property
+    def slice_labels(self) -> list[int]:
+        """Tag of the only slice: 1 where the mask has a pixel, else 0."""
+        return [int(np.any(self.mask))]
+
+
+@dataclass(frozen=True)
 class PhantomKind:
     """An entry of the registry of phantoms.
 
@@ -57,4 +79,4 @@ class PhantomKind:
 
     label: str
     description: str
-    build: Callable[[np.random.Generator], Phantom]
+    build: Callable[[np.random.Generator], Phantom | Photograph]

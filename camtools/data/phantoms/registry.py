@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from camtools.data.phantoms.base import Phantom, PhantomKind
+from camtools.data.phantoms.base import Phantom, PhantomKind, Photograph
 from camtools.data.phantoms.fetal_brain import FETAL_BRAIN
+from camtools.data.phantoms.gland import GLAND
 from camtools.data.phantoms.tumour import TUMOUR
 
 __all__ = ["KINDS", "check_seed", "make_phantom", "phantom_kind"]
 
-KINDS: dict[str, PhantomKind] = {"fetal_brain": FETAL_BRAIN, "tumour": TUMOUR}
+KINDS: dict[str, PhantomKind] = {"fetal_brain": FETAL_BRAIN, "gland": GLAND, "tumour": TUMOUR}
 
 
 def phantom_kind(kind: str) -> PhantomKind:
@@ -47,15 +48,15 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"Expected a seed that is an integer >= 0, found {seed!r}. Choose another seed.")
 
 
-def make_phantom(kind: str, seed: int) -> Phantom:
+def make_phantom(kind: str, seed: int) -> Phantom | Photograph:
     """Draw one phantom.
 
     Args:
         kind: name of a kind in ``KINDS``, for example ``"fetal_brain"``.
-        seed: integer >= 0; the same kind and seed give the same voxels, mask and affine.
+        seed: integer >= 0; the same kind and seed give the same image, mask and affine.
 
     Returns:
-        The phantom.
+        The phantom: a volume, or for ``"gland"`` a photograph.
 
     Raises:
         ValueError: unknown kind or a seed that is no integer >= 0.

@@ -9,10 +9,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from camtools.data.files import atomic_folder, check_free_folder, write_json
-from camtools.data.phantoms.base import Phantom
+from camtools.data.phantoms.base import Phantom, Photograph
 from camtools.data.phantoms.registry import check_seed, make_phantom, phantom_kind
 
 __all__ = ["write_phantoms"]
@@ -31,6 +32,7 @@ def write_phantoms(
 
     ``out_dir`` gets ``images/<kind>_000.nii.gz``, ``labels/<kind>_000.nii.gz`` and ``dataset.json``, whose items hold
     ``image``, ``label`` (paths relative to ``out_dir``) and ``slice_labels`` (one tag per slice along the last axis).
+    Photographs, such as those of kind ``"gland"``, are volumes of one slice and written as PNG.
     Everything is written to a folder beside ``out_dir`` that is renamed at the end: ``out_dir`` is complete or absent.
 
     Args:
@@ -64,7 +66,7 @@ def write_phantoms(
         for folder in ("images", "labels"):
             (partial / folder).mkdir()
         items = [
-            _write_volume(make_phantom(kind, _volume_seed(seed, index)), partial, f"{kind}_{index:03d}")
+            _write_item(make_phantom(kind, _volume_seed(seed, index)), partial, f"{kind}_{index:03d}")
             for index in tqdm(range(n), desc="phantoms", unit="volume", disable=None)
         ]
         content: dict[str, Any] = {
@@ -97,12 +99,16 @@ def _split_bounds(n: int, splits: tuple[float, float, float]) -> tuple[int, int,
     return 0, first, second, int(n)
 
 
-def _write_volume(phantom: Phantom, folder: Path, name: str) -> dict[str, Any]:
+def _write_item(phantom: Phantom | Photograph, folder: Path, name: str) -> dict[str, Any]:
     """Write image and mask of one phantom and return its item for ``dataset.json``."""
     item: dict[str, Any] = {}
     for key, subfolder, voxels in (("image", "images", phantom.image), ("label", "labels", phantom.mask)):
-        item[key] = f"{subfolder}/{name}.nii.gz"
-        _write_nifti(voxels, phantom.affine, folder / item[key])
+        if isinstance(phantom, Photograph):
+            item[key] = f"{subfolder}/{name}.png"
+            Image.fromarray(voxels).save(folder / item[key])
+        else:
+            item[key] = f"{subfolder}/{name}.nii.gz"
+            _write_nifti(voxels, phantom.affine, folder / item[key])
     item["slice_labels"] = phantom.slice_labels
     return item
 
