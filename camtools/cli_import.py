@@ -13,7 +13,7 @@ from camtools.cli_errors import plain_errors
 import_app = typer.Typer(no_args_is_help=True, help="Turn the files of a public dataset into a dataset.json.")
 
 _Source = Annotated[Path, typer.Argument(help="Folder of the unpacked release; nothing is written there.")]
-_Out = Annotated[Path, typer.Option(help="New or empty folder for the volumes and their dataset.json.")]
+_Out = Annotated[Path, typer.Option(help="New or empty folder for the dataset and its dataset.json.")]
 _Split = Annotated[
     tuple[float, float, float], typer.Option(help="Fractions of the patients: training, validation, test.")
 ]
@@ -41,6 +41,21 @@ def brats(
     from camtools.data.importers import import_brats
 
     _run(lambda: import_brats(source, out, modality, split, seed))
+
+
+@import_app.command()
+def glas(
+    source: _Source,
+    out: _Out,
+    validation_fraction: Annotated[
+        float, typer.Option(help="Share of the training images to hold out for validation, by whole patients.")
+    ] = 0.2,
+    seed: _Seed = 0,
+) -> None:
+    """Import the gland images of the GlaS challenge (Warwick-QU); its test images stay the test split."""
+    from camtools.data.importers import import_glas
+
+    _run(lambda: import_glas(source, out, validation_fraction, seed))
 
 
 @import_app.command()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from camtools.cli_import import import_app
 from camtools.data import DataError
 from camtools.data.importers.dataset import Case, Recipe, describe_mask, format_summary, write_dataset
-from camtools.data.importers.splits import split_patients
+from camtools.data.importers.splits import held_out_patients, split_by_patient, split_patients
 
 EQUAL = (0.8, 0.1, 0.1)
 
@@ -50,6 +50,31 @@ def test_the_split_depends_on_patients_and_seed_only() -> None:
 def test_too_few_patients() -> None:
     with pytest.raises(DataError, match=r"Expected 3 patients at least, one for each split, found 2: a, b\. Give"):
         split_patients(["a", "b", "a"], EQUAL, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "held_out"),
+    [
+        ((12, 3, 5, 1, 4), 0.2, 5),  # 5 of 25 images: the third patient, or the last two
+        ((10, 10, 10), 0.2, 10),  # 6 would be wanted; nobody at all is no choice
+        ((2, 2), 0.99, 2),  # nor is everybody
+        ((7, 1), 0.9, 7),
+        ((5, 3, 3), 0.5, 5),  # 5 and 6 are as near to 5.5: the smaller
+    ],
+)
+def test_held_out_patients_bring_the_fraction_of_cases(counts: tuple[int, ...], fraction: float, held_out: int) -> None:
+    patients = [f"p{index}" for index, count in enumerate(counts) for _ in range(count)]
+    for seed in range(5):
+        chosen = held_out_patients(patients, fraction, seed)
+        assert sum(patient in chosen for patient in patients) == held_out
+
+
+def test_held_out_patients_depend_on_patients_and_seed_only() -> None:
+    patients = [f"p{index % 12}" for index in range(48)]
+    first = held_out_patients(patients, 0.25, seed=0)
+    assert len(first) == 3
+    assert held_out_patients(patients[::-1], 0.25, seed=0) == first
+    assert len({frozenset(held_out_patients(patients, 0.25, seed)) for seed in range(6)}) > 3
 
 
 @pytest.mark.parametrize("split", [(0.5, 0.5), (0.6, 0.4, 0.0), (0.6, 0.3, 0.3), (1.2, -0.1, -0.1)])
@@ -89,7 +114,8 @@ def copy(case: Case, folder: Path) -> dict[str, Any]:
 
 def write(cases: list[Case], out: Path, seed: int = 0, write_case: Any = copy, modality: str = "flair") -> Path:
     recipe = Recipe("toy", "Toy release.", "gland", modality, write_case)
-    return write_dataset(cases, cases[0].files[0].parent, out, recipe, EQUAL, seed, skipped=["x"])
+    split = split_by_patient({case.name: case.patient for case in cases}, EQUAL, seed)
+    return write_dataset(cases, cases[0].files[0].parent, out, recipe, split, skipped=["x"])
 
 
 def test_accepts_an_empty_folder_and_absent_parents(cases: list[Case], tmp_path: Path) -> None:
@@ -157,7 +183,7 @@ def test_summary(cases: list[Case], tmp_path: Path) -> None:
 
 def test_commands_are_listed_without_arguments() -> None:
     output = CliRunner().invoke(import_app, []).output
-    for command in ("brats", "lgg"):
+    for command in ("brats", "glas", "lgg"):
         assert re.search(rf"\b{command}\b", output)
 
 

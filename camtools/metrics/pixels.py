@@ -1,18 +1,20 @@
-"""Precision, recall, F1 and IoU of the object class from pixel counts pooled over many slices."""
+"""Precision, recall, F1, IoU and Dice from pixel counts pooled over many slices, of the object and of both classes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from camtools.metrics.checks import checked_masks
+from camtools.metrics.counts import Counts
 
-__all__ = ["PixelCounts", "pixel_counts"]
+__all__ = ["PixelCounts", "TwoClassCounts", "pixel_counts", "two_class_counts"]
 
 
 @dataclass(frozen=True)
-class PixelCounts:
+class PixelCounts(Counts):
     r"""Pixels of the object class counted over any number of slices; counts add up with ``+``.
 
     .. math::
@@ -46,51 +48,77 @@ class PixelCounts:
         (0.667, 0.667, 0.667, 0.5)
     """
 
-    true_positive: int = 0
-    false_positive: int = 0
-    false_negative: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the counts."""
-        if min(self.true_positive, self.false_positive, self.false_negative) < 0:
-            raise ValueError(f"expected counts of pixels, 0 or more, found {self}; count with pixel_counts")
-
-    def __add__(self, other: PixelCounts) -> PixelCounts:
-        """Counts of the slices of both."""
-        return PixelCounts(
-            self.true_positive + other.true_positive,
-            self.false_positive + other.false_positive,
-            self.false_negative + other.false_negative,
-        )
-
-    @property
-    def precision(self) -> float:
-        """Share of the predicted pixels that lie on the object, 0 to 1."""
-        return self._share(self.true_positive, self.true_positive + self.false_positive)
-
-    @property
-    def recall(self) -> float:
-        """Share of the object's pixels that were predicted, 0 to 1."""
-        return self._share(self.true_positive, self.true_positive + self.false_negative)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall (micro-F1: of the pooled counts), 0 to 1."""
-        return self._share(2 * self.true_positive, 2 * self.true_positive + self._wrong)
+    counted_with: ClassVar[str] = "pixel_counts"
 
     @property
     def iou(self) -> float:
         """Intersection over union of the object class, 0 to 1."""
         return self._share(self.true_positive, self.true_positive + self._wrong)
 
-    @property
-    def _wrong(self) -> int:
-        return self.false_positive + self.false_negative
 
-    def _share(self, part: int, whole: int) -> float:
-        if whole > 0:
-            return part / whole
-        return 0.0 if self._wrong else 1.0
+@dataclass(frozen=True)
+class TwoClassCounts(PixelCounts):
+    r"""Pixels of object and background counted over any number of slices; counts add up with ``+``.
+
+    With :math:`IoU_c` and :math:`F_{1,c}` of the pooled pixels of class :math:`c`, where the hits of the background are
+    the true negatives, and its false positives and false negatives are those of the object exchanged:
+
+    .. math::
+        mIoU = \frac{IoU_o + IoU_b}{2}, \quad Dice = \frac{F_{1,o} + F_{1,b}}{2}, \quad
+        Dice_{mIoU} = \frac{2 \, mIoU}{1 + mIoU}
+
+    ``miou`` is the mean over the two classes, as is usual in semantic segmentation, and ``dice`` the mean of the Dice
+    of both. The Dice column of the OEEM paper is :math:`Dice_{mIoU}`: every row of its table 1 satisfies it within the
+    rounding of the two figures, also the rows taken from other papers, while a mean over classes does so only where
+    both classes have the same IoU. (IoU and Dice of the object alone would satisfy it too, but then its pixel F1 column
+    would equal its Dice column.) That column thus says nothing beyond mIoU, and it is never below ``dice``, since the
+    function is concave. ``dice_of_miou`` gives it, to compare with the paper.
+
+    Precision, recall, F1 and IoU remain those of the object. A class that is absent from truth and prediction has IoU
+    and Dice 1; one that is absent from exactly one of them has 0.
+
+    Source: OEEM (Li et al., MICCAI 2022), tables 1 and 2.
+
+    Attributes:
+        true_positive: pixels of the object that were predicted, >= 0.
+        false_positive: predicted pixels outside the object, >= 0.
+        false_negative: pixels of the object that were missed, >= 0.
+        true_negative: pixels of the background that were left out, >= 0.
+
+    Raises:
+        ValueError: a negative count.
+
+    Example:
+        >>> counts = TwoClassCounts(true_positive=2, false_positive=1, false_negative=1, true_negative=6)
+        >>> counts.iou, counts.background.iou, counts.miou
+        (0.5, 0.75, 0.625)
+        >>> round(counts.dice, 3), round(counts.dice_of_miou, 3)
+        (0.762, 0.769)
+    """
+
+    counted_with: ClassVar[str] = "two_class_counts"
+
+    true_negative: int = 0
+
+    @property
+    def background(self) -> PixelCounts:
+        """Counts of the background class."""
+        return PixelCounts(self.true_negative, self.false_negative, self.false_positive)
+
+    @property
+    def miou(self) -> float:
+        """Mean of the IoU of object and background, 0 to 1."""
+        return (self.iou + self.background.iou) / 2
+
+    @property
+    def dice(self) -> float:
+        """Mean of the Dice of object and background, 0 to 1."""
+        return (self.f1 + self.background.f1) / 2
+
+    @property
+    def dice_of_miou(self) -> float:
+        """``2 mIoU / (1 + mIoU)``, what the OEEM paper calls Dice, 0 to 1."""
+        return 2 * self.miou / (1 + self.miou)
 
 
 def pixel_counts(prediction: Tensor, truth: Tensor) -> PixelCounts:
@@ -116,3 +144,28 @@ def pixel_counts(prediction: Tensor, truth: Tensor) -> PixelCounts:
     prediction, truth = checked_masks(prediction, truth)
     shared = int((prediction & truth).sum())
     return PixelCounts(shared, int(prediction.sum()) - shared, int(truth.sum()) - shared)
+
+
+def two_class_counts(prediction: Tensor, truth: Tensor) -> TwoClassCounts:
+    """Count the pixels of a batch of masks, all slices pooled, those of the background too.
+
+    Args:
+        prediction: masks of 0 and 1, shape ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)``.
+        truth: ground truth, same shape.
+
+    Returns:
+        The counts; add those of further batches with ``+``.
+
+    Raises:
+        ValueError: as :func:`pixel_counts`.
+
+    Example:
+        >>> import torch
+        >>> truth = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+        >>> truth[..., :2, :2] = True
+        >>> two_class_counts(truth.roll(1, dims=-1), truth).true_negative
+        10
+    """
+    counts = pixel_counts(prediction, truth)
+    hits, false, missed = counts.true_positive, counts.false_positive, counts.false_negative
+    return TwoClassCounts(hits, false, missed, truth.numel() - hits - false - missed)

@@ -6,6 +6,7 @@ splits, atomic writing and the summary are those of ``dataset``.
 
 from camtools.data.importers.brats import import_brats
 from camtools.data.importers.dataset import format_summary
+from camtools.data.importers.glas import import_glas
 from camtools.data.importers.lgg import import_lgg
 
-__all__ = ["format_summary", "import_brats", "import_lgg"]
+__all__ = ["format_summary", "import_brats", "import_glas", "import_lgg"]

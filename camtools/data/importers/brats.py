@@ -15,6 +15,7 @@ import numpy as np
 from camtools.data.errors import DataError
 from camtools.data.files import save_like
 from camtools.data.importers.dataset import Case, Recipe, check_folders, describe_mask, one_place_each, write_dataset
+from camtools.data.importers.splits import split_by_patient
 
 __all__ = ["BRATS_MODALITIES", "brats_patient", "import_brats"]
 
@@ -75,7 +76,8 @@ def import_brats(
     cases = [Case(name, brats_patient(name), (files[modality], files["seg"])) for name, files in labelled.items()]
     description = f"BraTS, {modality}; label 1 = whole tumour (every label of the release above 0)"
     recipe = Recipe("BraTS", description, "tumour", modality, _write_case)
-    return write_dataset(cases, source, out_dir, recipe, split, seed, skipped=sorted(set(found) - set(labelled)))
+    homes = split_by_patient({case.name: case.patient for case in cases}, split, seed)
+    return write_dataset(cases, source, out_dir, recipe, homes, skipped=sorted(set(found) - set(labelled)))
 
 
 def brats_patient(case: str) -> str:

@@ -15,9 +15,18 @@ from tqdm import tqdm
 from camtools.data.errors import DataError
 from camtools.data.files import atomic_folder, check_free_folder, write_json
 from camtools.data.geometry import stacking_axis
-from camtools.data.importers.splits import SPLIT_NAMES, check_split, split_patients
+from camtools.data.importers.splits import SPLIT_NAMES, Split
 
-__all__ = ["Case", "Recipe", "check_folders", "describe_mask", "format_summary", "one_place_each", "write_dataset"]
+__all__ = [
+    "Case",
+    "Recipe",
+    "check_folders",
+    "describe_mask",
+    "format_summary",
+    "one_place_each",
+    "stop_at",
+    "write_dataset",
+]
 
 _LISTED = 5
 
@@ -87,6 +96,17 @@ def one_place_each(found: dict[str, list[Path]]) -> None:
         )
 
 
+def stop_at(problems: Sequence[str], source: Path) -> None:
+    """Stop when there are problems, and name all of them.
+
+    Raises:
+        DataError: there are some.
+    """
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise DataError(f"Expected complete cases below {source}. Copy these files again:\n{listed}")
+
+
 def describe_mask(mask: np.ndarray, affine: np.ndarray) -> dict[str, int]:
     """Count all slices and those that show the object, along the axis that camtools takes as the slices'.
 
@@ -106,8 +126,7 @@ def write_dataset(
     source: Path,
     out_dir: Path,
     recipe: Recipe,
-    split: tuple[float, float, float],
-    seed: int,
+    split: Split,
     skipped: Sequence[str] = (),
 ) -> Path:
     """Write a dataset, or keep the one that this very import wrote before.
@@ -119,33 +138,24 @@ def write_dataset(
         source: folder of the release; nothing is written there.
         out_dir: new or empty folder, or one that the same import of the same files wrote.
         recipe: how to write a case.
-        split: fractions of the patients for training, validation and test.
-        seed: seed of the split.
+        split: where every case goes.
         skipped: names of cases left out, for the summary.
 
     Returns:
         Path to ``dataset.json``.
 
     Raises:
-        DataError: too few patients, or a file that cannot be used.
-        ValueError: ``split`` or ``seed`` out of range.
+        DataError: a file that cannot be used.
         FileExistsError: ``out_dir`` is a file or holds something else.
     """
-    check_split(split, seed)
-    record = {
-        "release": recipe.name,
-        "modality": recipe.modality,
-        "split": list(split),
-        "seed": int(seed),
-        "inputs": _fingerprint(cases, source),
-    }
+    record = {"release": recipe.name, "modality": recipe.modality, **split.choices}
+    record["inputs"] = _fingerprint(cases, source)
     if _written_before(out_dir, record):
         return out_dir / "dataset.json"
-    split_of = split_patients([case.patient for case in cases], split, seed)
     items: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLIT_NAMES}
     with atomic_folder(out_dir) as partial:
         for case in tqdm(sorted(cases, key=lambda case: case.name), desc="import", unit="case", disable=None):
-            items[split_of[case.patient]].append(recipe.write(case, partial) | {"patient": case.patient})
+            items[split.of_case[case.name]].append(recipe.write(case, partial) | {"patient": case.patient})
         labels = {"0": "background", "1": recipe.label}
         head = {"name": recipe.name, "description": recipe.description, "labels": labels}
         write_json(head | items | {"skipped": sorted(skipped), "import": record}, partial / "dataset.json")
@@ -153,7 +163,10 @@ def write_dataset(
 
 
 def format_summary(dataset_json: str | Path) -> str:
-    """Table of an imported dataset: patients, cases, slices and positive slices by split, then what was skipped.
+    """Table of an imported dataset: patients, cases, slices and positive slices by split, then what to know about it.
+
+    Below it stand splits that are empty, patients of the test split that have other cases too (in releases with a test
+    split of their own), and cases that were skipped.
 
     Args:
         dataset_json: what an import returned.
@@ -165,6 +178,14 @@ def format_summary(dataset_json: str | Path) -> str:
         slices, positive = (sum(item[key] for item in items) for key in ("slices", "positive_slices"))
         patients = len({item["patient"] for item in items})
         lines.append(f"{name:<12}{patients:>10}{len(items):>8}{slices:>9}{positive:>10}")
+    lines += [f"The release has no {name} cases: that split is empty." for name in SPLIT_NAMES if not content[name]]
+    elsewhere = {item["patient"] for name in SPLIT_NAMES[:2] for item in content[name]}
+    shared = sum(item["patient"] in elsewhere for item in content["test"])
+    if shared:
+        lines.append(
+            f"{shared} of {len(content['test'])} test cases are of patients with training or validation cases too; the "
+            "test split is the release's own."
+        )
     if content["skipped"]:
         names = ", ".join(content["skipped"])
         lines.append(f"Skipped {len(content['skipped'])} cases without a segmentation: {names}")

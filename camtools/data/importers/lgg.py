@@ -12,7 +12,16 @@ import numpy as np
 from PIL import Image
 
 from camtools.data.errors import DataError
-from camtools.data.importers.dataset import Case, Recipe, check_folders, describe_mask, one_place_each, write_dataset
+from camtools.data.importers.dataset import (
+    Case,
+    Recipe,
+    check_folders,
+    describe_mask,
+    one_place_each,
+    stop_at,
+    write_dataset,
+)
+from camtools.data.importers.splits import split_by_patient
 
 __all__ = ["LGG_MODALITIES", "import_lgg", "lgg_patient"]
 
@@ -61,11 +70,12 @@ def import_lgg(
     check_folders(source, out_dir)
     cases = _find_cases(source)
     problems = [problem for case in cases for problem in _size_problems(case)]
-    _stop_at(problems, source)
+    stop_at(problems, source)
     channel = LGG_MODALITIES.index(modality)
     description = f"TCGA-LGG, {modality}, nominal 1 mm spacing (the source has none); label 1 = tumour"
     recipe = Recipe("LGG", description, "tumour", modality, lambda case, folder: _write_case(case, folder, channel))
-    return write_dataset(cases, source, out_dir, recipe, split, seed)
+    homes = split_by_patient({case.name: case.patient for case in cases}, split, seed)
+    return write_dataset(cases, source, out_dir, recipe, homes)
 
 
 def lgg_patient(case: str) -> str:
@@ -96,7 +106,7 @@ def _find_cases(source: Path) -> list[Case]:
         )
     one_place_each(places)
     names = sorted(set(slices) | set(masks))
-    _stop_at([problem for name in names for problem in _gaps(slices[name], masks[name], name)], source)
+    stop_at([problem for name in names for problem in _gaps(slices[name], masks[name], name)], source)
     return [
         Case(name, lgg_patient(name), tuple(part[k] for part in (slices[name], masks[name]) for k in sorted(part)))
         for name in names
@@ -129,13 +139,6 @@ def _size_problems(case: Case) -> list[str]:
         if index < len(case.files) // 2 and mode != "RGB":
             problems.append(f"{path} is of mode {mode}, expected RGB (pre-contrast, FLAIR, post-contrast)")
     return problems
-
-
-def _stop_at(problems: list[str], source: Path) -> None:
-    """Stop when there are problems, and name all of them."""
-    if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise DataError(f"Expected complete cases below {source}. Copy these files again:\n{listed}")
 
 
 def _write_case(case: Case, folder: Path, channel: int) -> dict[str, Any]:

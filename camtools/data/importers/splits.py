@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from camtools.data.errors import DataError
 
-__all__ = ["SPLIT_NAMES", "check_split", "split_patients"]
+__all__ = [
+    "SPLIT_NAMES",
+    "Split",
+    "check_held_out",
+    "check_split",
+    "held_out_patients",
+    "split_by_patient",
+    "split_patients",
+]
 
 SPLIT_NAMES = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where every case goes.
+
+    Attributes:
+        of_case: split by the name of the case.
+        choices: the settings that led there, for ``dataset.json``; they tell one import from another.
+    """
+
+    of_case: Mapping[str, str]
+    choices: Mapping[str, Any]
 
 
 def check_split(split: tuple[float, float, float], seed: int) -> None:
@@ -28,8 +52,28 @@ def check_split(split: tuple[float, float, float], seed: int) -> None:
             "Expected the split to be three positive fractions (training, validation, test) with sum 1, "
             f"found {tuple(split)}. Correct them."
         )
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"Expected a seed that is an integer >= 0, found {seed!r}. Choose another seed.")
+    _check_seed(seed)
+
+
+def split_by_patient(patients: Mapping[str, str], split: tuple[float, float, float], seed: int) -> Split:
+    """Split by fractions of the patients, see :func:`split_patients`.
+
+    Args:
+        patients: patient by the name of the case.
+        split: fractions of the patients for training, validation and test.
+        seed: integer >= 0.
+
+    Raises:
+        DataError: fewer than three patients.
+        ValueError: see :func:`check_split`.
+
+    Example:
+        >>> split = split_by_patient({"a1": "a", "a2": "a", "b1": "b", "c1": "c"}, (0.8, 0.1, 0.1), seed=0)
+        >>> split.of_case["a1"] == split.of_case["a2"], split.choices
+        (True, {'split': [0.8, 0.1, 0.1], 'seed': 0})
+    """
+    home = split_patients(patients.values(), split, seed)
+    return Split({case: home[patient] for case, patient in patients.items()}, {"split": list(split), "seed": int(seed)})
 
 
 def split_patients(patients: Iterable[str], split: tuple[float, float, float], seed: int) -> dict[str, str]:
@@ -65,3 +109,60 @@ def split_patients(patients: Iterable[str], split: tuple[float, float, float], s
     sizes = (training, count - training - test, test)
     order = np.random.default_rng(seed).permutation(count)
     return {names[index]: name for index, name in zip(order, np.repeat(SPLIT_NAMES, sizes).tolist(), strict=True)}
+
+
+def check_held_out(fraction: float, seed: int) -> None:
+    """Stop at a validation fraction or a seed that cannot be used.
+
+    Raises:
+        ValueError: the fraction is not between 0 and 1, or the seed is no integer >= 0.
+
+    Example:
+        >>> check_held_out(0.2, seed=0)
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"Expected a validation fraction between 0 and 1, found {fraction}. Choose another one.")
+    _check_seed(seed)
+
+
+def held_out_patients(patients: Iterable[str], fraction: float, seed: int) -> set[str]:
+    """Patients to hold out for validation, so that they bring a fraction of the cases as nearly as whole patients can.
+
+    Patients are drawn at random, but always the same for the same cases, fraction and seed. At least one patient is
+    held out and one is not.
+
+    Args:
+        patients: the patient of every case; repeats count, their order does not matter.
+        fraction: share of the cases to hold out, between 0 and 1.
+        seed: integer >= 0.
+
+    Raises:
+        DataError: fewer than two patients.
+        ValueError: see :func:`check_held_out`.
+
+    Example:
+        >>> held_out_patients(["a", "a", "a", "b", "b", "c"], 0.5, seed=0) in ({"a"}, {"b", "c"})
+        True
+    """
+    check_held_out(fraction, seed)
+    cases = Counter(patients)
+    names = sorted(cases)
+    if len(names) < 2:
+        raise DataError(
+            f"Expected 2 patients at least, for training and validation, found {len(names)}: {', '.join(names)}. "
+            "Give the folder of the whole release."
+        )
+    # For every number of cases that whole patients can make up, the first patients found that do.
+    reachable: dict[int, tuple[str, ...]] = {0: ()}
+    for index in np.random.default_rng(seed).permutation(len(names)):
+        name = names[index]
+        for total, chosen in list(reachable.items()):
+            reachable.setdefault(total + cases[name], (*chosen, name))
+    wanted = fraction * cases.total()
+    best = min(reachable.keys() - {0, cases.total()}, key=lambda total: (abs(total - wanted), total))
+    return set(reachable[best])
+
+
+def _check_seed(seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"Expected a seed that is an integer >= 0, found {seed!r}. Choose another seed.")
