@@ -10,6 +10,7 @@ import yaml
 
 from camtools.cli_errors import plain_errors
 from camtools.cli_import import import_app
+from camtools.cli_patches import patches
 from camtools.memory import reuse_memory
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
 app.add_typer(import_app, name="import")
+app.command()(patches)
 
 _WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 _ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
@@ -57,6 +59,15 @@ def _dtype(name: str | None) -> torch.dtype | None:
 # Heavy imports stay inside the commands, so that --help answers at once.
 
 
+def _tables(runs: list[Path], split: str) -> str:
+    from camtools.engine.compare import compare as compare_runs
+    from camtools.engine.compare import format_table
+    from camtools.engine.compare_pooled import format_pooled
+
+    tables = [format_table(compare_runs(runs, split=split)), format_pooled(runs, split)]
+    return "\n\n".join(table for table in tables if table)
+
+
 @app.callback()
 def _before_any_command() -> None:
     reuse_memory()
@@ -65,7 +76,7 @@ def _before_any_command() -> None:
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Option(help="New folder for the volumes and their dataset.json.")],
-    kind: Annotated[str, typer.Option(help="Kind of phantom.")] = "fetal_brain",
+    kind: Annotated[str, typer.Option(help="Kind of phantom: fetal_brain, gland or tumour.")] = "fetal_brain",
     n: Annotated[int, typer.Option(help="Number of volumes over all splits.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed: the same seed gives the same volumes.")] = 0,
 ) -> None:
@@ -81,12 +92,9 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs.")],
     split: Annotated[str, typer.Option(help="Split to compare on: test or validation.")] = "test",
 ) -> None:
-    """Print the table of the paper for several runs."""
-    from camtools.engine.compare import compare as compare_runs
-    from camtools.engine.compare import format_table
-
+    """Print the table of the paper for several runs, and the pooled scores of those that have them."""
     with plain_errors():
-        typer.echo(format_table(compare_runs(runs, split=split)))
+        typer.echo(_tables(runs, split))
 
 
 @app.command()
@@ -114,15 +122,13 @@ def ablate(
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``.
     """
     from camtools.engine.ablation import run_methods
-    from camtools.engine.compare import compare as compare_runs
-    from camtools.engine.compare import format_table
     from camtools.engine.metrics_csv import read_metrics
 
     with plain_errors():
         runs = run_methods([config_file, *(overlay or [])], output_dir, methods.split(","), _overrides(context.args))
         present = {row.split for row in read_metrics(runs[0] / "metrics.csv")}
         for split in [name for name in splits.split(",") if name in present]:
-            typer.echo(f"\n{split}\n{format_table(compare_runs(runs, split=split))}")
+            typer.echo(f"\n{split}\n{_tables(runs, split)}")
         typer.echo("\nReports: " + ", ".join(str(run / "report.html") for run in runs))
 
 

@@ -13,10 +13,10 @@ import camtools
 PACKAGE = Path(camtools.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUPS = [
-    {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics", "memory"},
+    {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics", "memory", "patches"},
     {"data", "transforms"},
     {"engine"},
-    {"report", "cli", "cli_errors", "cli_import"},
+    {"report", "cli", "cli_errors", "cli_import", "cli_patches"},
 ]
 
 

@@ -38,7 +38,7 @@ def test_every_command_reuses_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:
     code, output = invoke("phantom", "--kind", "unicorn", "--out", str(tmp_path / "x"))
     assert code == 1
-    assert "expected one of ['fetal_brain', 'tumour']" in output
+    assert "expected one of ['fetal_brain', 'gland', 'tumour']" in output
 
 
 def write_run(folder: Path, dice: float) -> str:

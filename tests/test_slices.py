@@ -69,3 +69,18 @@ def test_epoch_fixes_the_random_draws(blob_dataset: Path) -> None:
     first, second = epoch(1), epoch(2)
     assert torch.equal(epoch(1), first)
     assert not torch.equal(first, second)
+
+
+def test_one_kind_of_pseudo_label(blob_dataset: Path, tmp_path: Path) -> None:
+    items = load_datalist(blob_dataset, "training")
+    for item in items:
+        write_volume(Path(pseudo_label_files(tmp_path, item, ["mask"])["mask"]), np.ones((32, 36, 6), np.uint8))
+    prepare = Compose([LoadVolumed(["image", "mask"]), SliceAxisLastd(["image", "mask"])])
+    dataset = SliceDataset(items, prepare, pseudo_label_dir=tmp_path, pseudo_labels=["mask"])
+    assert dataset[0]["label"].shape == (1, 32, 36)
+
+
+def test_repeats_give_every_slice_several_times(blob_dataset: Path) -> None:
+    dataset = SliceDataset(load_datalist(blob_dataset, "training"), PREPARE, repeats=3)
+    assert len(dataset) == 3 * 18
+    assert all(torch.equal(dataset[k]["image"], dataset[k + 18]["image"]) for k in range(18))

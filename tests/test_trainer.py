@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
@@ -197,3 +198,37 @@ def test_half_precision_inferer_is_close_to_full_precision() -> None:
     assert plain.dtype == torch.float32
     torch.testing.assert_close(plain, model(images), rtol=0.05, atol=0.01)
     assert not torch.equal(plain, model(images))
+
+
+def test_rate_changes_every_iteration_also_after_a_kill(blob_dataset: Path, tmp_path: Path) -> None:
+    rates: dict[str, list[float]] = {"whole": [], "parts": []}
+
+    def start(name: str) -> NetworkTrainer:
+        run = trainer(blob_dataset, tmp_path / name, lr_interval="iteration")
+        iterations = 4 * run.state.epoch_length
+        run.lr_scheduler = torch.optim.lr_scheduler.PolynomialLR(run.optimizer, iterations, power=0.9)
+        run.add_event_handler(Events.ITERATION_STARTED, lambda: rates[name].append(run.optimizer.param_groups[0]["lr"]))
+        return run
+
+    start("whole").run()
+    with pytest.raises(Killed):
+        kill_after(start("parts"), epoch=2)()
+    rates["parts"].pop()  # the iteration that was killed is done again
+    start("parts").run()
+    count = len(rates["whole"])
+    assert count > 4
+    np.testing.assert_allclose(rates["whole"], [0.1 * (1 - step / count) ** 0.9 for step in range(count)])
+    np.testing.assert_allclose(rates["parts"], rates["whole"])
+    assert torch.equal(weights(tmp_path / "parts/model.pt"), weights(tmp_path / "whole/model.pt"))
+
+
+def test_unknown_interval_is_refused(blob_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lr_interval must be 'epoch' or 'iteration', got 'step'"):
+        trainer(blob_dataset, tmp_path, lr_interval="step")
+
+
+def test_last_batch_is_dropped_unless_it_is_the_only_one(blob_dataset: Path) -> None:
+    dataset = SliceDataset(load_datalist(blob_dataset, "training"), PREPARE)  # 18 slices
+    assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=8, drop_last=True)] == [8, 8]
+    assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=8)] == [8, 8, 2]
+    assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=20, drop_last=True)] == [18]

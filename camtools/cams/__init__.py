@@ -14,6 +14,7 @@ from camtools.cams.grad_cam import GradCAM, grad_cam
 from camtools.cams.grad_cam_pp import GradCAMpp, grad_cam_pp
 from camtools.cams.layer_cam import LayerCAM, layer_cam
 from camtools.cams.lt_cam import LTActivationMap, LTFullGrad, LTGradCAM, LTLayerCAM
+from camtools.cams.patch_maps import PatchClassMaps, class_distribution
 from camtools.cams.score_cam import ScoreCAM, score_cam
 from camtools.cams.truncation import truncate_gradients
 from camtools.cams.xgrad_cam import XGradCAM, xgrad_cam
@@ -32,11 +33,13 @@ __all__ = [
     "LTGradCAM",
     "LTLayerCAM",
     "LayerCAM",
+    "PatchClassMaps",
     "ScoreCAM",
     "XGradCAM",
     "ablation_cam",
     "bias_gradient_map",
     "class_activation_map",
+    "class_distribution",
     "confidence_weights",
     "grad_cam",
     "grad_cam_pp",

@@ -4,16 +4,21 @@ from camtools.data.builtin import builtin_dataset
 from camtools.data.datalist import case_name, list_volumes, load_datalist, volumes_in
 from camtools.data.errors import DataError
 from camtools.data.geometry import slices_to_volume, stacking_axis, volume_to_slices
+from camtools.data.patch_tags import PatchTagger, patch_tagged_items
+from camtools.data.patches import PatchDataset
 from camtools.data.slices import SliceDataset
 from camtools.data.volumes import read_volume, slice_tags, tagged_items
 
 __all__ = [
     "DataError",
+    "PatchDataset",
+    "PatchTagger",
     "SliceDataset",
     "builtin_dataset",
     "case_name",
     "list_volumes",
     "load_datalist",
+    "patch_tagged_items",
     "read_volume",
     "slice_tags",
     "slices_to_volume",

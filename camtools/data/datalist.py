@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.errors import DataError
+from camtools.data.tag_csv import TagTables
 
 __all__ = ["IMAGE_SUFFIXES", "case_name", "image_stem", "list_volumes", "load_datalist", "volumes_in"]
 
@@ -40,8 +40,9 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
 
     Returns:
         One dictionary per volume: ``image`` and ``label`` as absolute paths, ``slice_labels`` as a list of 0/1
-        where tags are given (inline or in a CSV with the columns ``image,slice,label``), and ``case``, a name
-        that is unique over all splits.
+        where tags are given (inline or in a CSV with the columns ``image,slice,label``), ``patch_labels`` where the
+        tags of patches are given (:class:`camtools.data.PatchTagger`), and ``case``, a name that is unique over all
+        splits.
 
     Raises:
         DataError: ``dataset.json`` is missing, is not JSON, has no items, or names a file that does not exist.
@@ -57,19 +58,14 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
     if split not in listed:
         raise DataError(f"Unknown split '{split}': expected one of {sorted(listed)}.")
     names = _unique_names(_relative(item, root) for items in listed.values() for item in items)
-    csv_cache: dict[Path, dict[str, dict[int, int]]] = {}
+    tables = TagTables()
     items = []
     for raw in listed[split]:
         image = _relative(raw, root)
         item: dict[str, Any] = {"image": str(_existing(root, image, "image")), "case": names[image]}
         if labels and isinstance(raw, dict) and raw.get("label"):
             item["label"] = str(_existing(root, raw["label"], "label"))
-        tags = raw.get("slice_labels") if isinstance(raw, dict) else None
-        if isinstance(tags, str):
-            tags = _tags_from_csv(_existing(root, tags, "slice_labels"), image, csv_cache)
-        if tags is not None:
-            item["slice_labels"] = tags
-        items.append(item)
+        items.append(item | _tags(raw if isinstance(raw, dict) else {}, image, root, tables))
     return items
 
 
@@ -129,6 +125,20 @@ def _existing(root: Path, name: str, key: str) -> Path:
     return path
 
 
+def _tags(raw: dict[str, Any], image: str, root: Path, tables: TagTables) -> dict[str, Any]:
+    """Tags of slices, inline or from a CSV, and tags of patches from a CSV, which imply those of their slices."""
+    tags: dict[str, Any] = {}
+    slices = raw.get("slice_labels")
+    if raw.get("patch_labels"):
+        patches = tables.patches(_existing(root, raw["patch_labels"], "patch_labels"), image)
+        tags["patch_labels"] = patches
+        positive = {index for index, _, _, classes in patches if any(classes)}
+        tags["slice_labels"] = [int(index in positive) for index in range(max(row[0] for row in patches) + 1)]
+    if isinstance(slices, str):
+        slices = tables.slices(_existing(root, slices, "slice_labels"), image)
+    return tags if slices is None else tags | {"slice_labels": slices}
+
+
 def _unique_names(images: Iterable[str]) -> dict[str, str]:
     images = list(images)
     stems = Counter(image_stem(image) for image in set(images))
@@ -138,31 +148,3 @@ def _unique_names(images: Iterable[str]) -> dict[str, str]:
         else "__".join([*Path(image).parts[:-1], image_stem(image)])
         for image in images
     }
-
-
-def _tags_from_csv(path: Path, image: str, cache: dict[Path, dict[str, dict[int, int]]]) -> list[int]:
-    if path not in cache:
-        cache[path] = _read_tag_csv(path)
-    tags = cache[path].get(image) or cache[path].get(Path(image).name)
-    if not tags:
-        raise DataError(f"{path} has no row for the image '{image}'. Add one row per slice: image,slice,label.")
-    missing = sorted(set(range(max(tags) + 1)) - set(tags))
-    if missing:
-        raise DataError(f"{path} has no tag for slice {missing[0]} of '{image}': expected one row per slice, from 0.")
-    return [tags[index] for index in range(len(tags))]
-
-
-def _read_tag_csv(path: Path) -> dict[str, dict[int, int]]:
-    tags: dict[str, dict[int, int]] = {}
-    with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        if not {"image", "slice", "label"} <= set(reader.fieldnames or []):
-            raise DataError(f"{path} must have the columns image,slice,label; found {reader.fieldnames}.")
-        for row in reader:
-            try:
-                tags.setdefault(row["image"], {})[int(row["slice"])] = int(row["label"])
-            except (TypeError, ValueError) as error:
-                raise DataError(
-                    f"{path}, line {reader.line_num}: slice and label must be whole numbers, found {row}."
-                ) from error
-    return tags

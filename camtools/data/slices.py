@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import get_track_meta, set_track_meta
-from monai.transforms import Compose
-from torch.utils.data import Dataset
 
 from camtools.data.datalist import case_name
-from camtools.data.geometry import volume_to_slices
+from camtools.data.samples import VolumeSamples
 from camtools.data.volumes import slice_tags
 
-__all__ = ["PSEUDO_LABEL_SUFFIXES", "SliceDataset", "pseudo_label_files"]
-
-PSEUDO_LABEL_SUFFIXES = {"cam": "_cam.nii.gz", "spl": "_spl.nii.gz"}
+__all__ = ["SliceDataset", "pseudo_label_files"]
 
 
-def pseudo_label_files(folder: str | Path, item: dict[str, Any]) -> dict[str, str]:
-    """Paths of the pseudo-labels of a volume: ``cam`` (fused activation map) and ``spl`` (seed-derived)."""
-    return {key: str(Path(folder) / (case_name(item) + suffix)) for key, suffix in PSEUDO_LABEL_SUFFIXES.items()}
+def pseudo_label_files(
+    folder: str | Path, item: dict[str, Any], kinds: Sequence[str] = ("cam", "spl")
+) -> dict[str, str]:
+    """Paths of the pseudo-labels of a volume by kind: ``cam`` (fused activation map), ``spl`` (seed-derived), ``mask``.
+
+    Example:
+        >>> pseudo_label_files("labels", {"image": "a.nii.gz"}, ["mask"])
+        {'mask': 'labels/a_mask.nii.gz'}
+    """
+    return {kind: str(Path(folder) / f"{case_name(item)}_{kind}.nii.gz") for kind in kinds}
 
 
-class SliceDataset(Dataset[dict[str, Any]]):
+class SliceDataset(VolumeSamples):
     """Slices of tagged volumes, each with its tag or its pseudo-label as ``label``.
 
     A volume is prepared when one of its slices is first asked for, and kept in memory. The mask of an item is read
@@ -37,9 +38,11 @@ class SliceDataset(Dataset[dict[str, Any]]):
         prepare: dictionary transforms of the whole volume, applied once; they put the slice axis last.
         transform: dictionary transforms of one slice, applied every time (augmentation).
         pseudo_label_dir: None yields the tag as ``label``, an int64 scalar. A folder yields the pseudo-labels
-            written there, ``(2, H, W)`` in [0, 1]: fused activation map, then seed-derived foreground probability.
+            written there, ``(K, H, W)`` in [0, 1], one channel for each of ``pseudo_labels``.
+        pseudo_labels: kinds of pseudo-label to load, see :func:`pseudo_label_files`.
         min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
         slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        repeats: samples of each slice in an epoch, for random crops of large images.
         seed: with the epoch, it fixes the random draws of ``transform`` (:meth:`set_epoch`).
 
     Each sample holds ``image (C, H, W)``, ``label``, and ``tag``.
@@ -54,63 +57,32 @@ class SliceDataset(Dataset[dict[str, Any]]):
         prepare: Callable[[Any], Any],
         transform: Callable[[Any], Any] | None = None,
         pseudo_label_dir: str | Path | None = None,
+        pseudo_labels: Sequence[str] = ("cam", "spl"),
         min_area_fraction: float = 0.0,
         slice_axis: int | None = None,
+        repeats: int = 1,
         seed: int = 0,
     ) -> None:
-        self.data = list(data)
-        self.prepare = prepare
-        self.transform = transform
+        super().__init__(data, prepare, transform, seed)
         self.pseudo_label_dir = pseudo_label_dir
-        self.seed = seed
-        self._prepared: dict[int, dict[str, torch.Tensor]] = {}
+        self.pseudo_labels = tuple(pseudo_labels)
         self._tags = [slice_tags(item, min_area_fraction, slice_axis) for item in self.data]
-        self._index = [(volume, k) for volume, tags in enumerate(self._tags) for k in range(len(tags))]
-        self.set_epoch(0)
+        self._index = [(volume, k) for volume, tags in enumerate(self._tags) for k in range(len(tags))] * repeats
 
     def __len__(self) -> int:
         return len(self._index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         volume, k = self._index[index]
-        prepared = self._volume(volume)
+        slices = self.slices(volume)
         tag = self._tags[volume][k]
-        sample: dict[str, Any] = {"image": prepared["image"][k], "tag": tag}
-        sample["label"] = torch.tensor(tag) if self.pseudo_label_dir is None else prepared["label"][k]
-        # not "if self.transform": the length of MONAI's Compose reseeds its transforms
-        if self.transform is None:
-            return sample
-        with _without_metadata():
-            return dict(self.transform(sample))
+        label = torch.tensor(tag)
+        if self.pseudo_label_dir is not None:
+            label = torch.cat([slices[kind][k] for kind in self.pseudo_labels])
+        return self.augmented({"image": slices["image"][k], "tag": tag, "label": label})
 
-    def set_epoch(self, epoch: int) -> None:
-        """Fix the random draws of the augmentation for one epoch, so that a resumed training repeats them."""
-        if isinstance(self.transform, Compose):
-            self.transform.set_random_state(seed=self.seed + 1000 * epoch)
-
-    def _volume(self, index: int) -> dict[str, torch.Tensor]:
-        if index not in self._prepared:
-            item = {"image": self.data[index]["image"]}
-            if self.pseudo_label_dir is not None:
-                item |= pseudo_label_files(self.pseudo_label_dir, self.data[index])
-            prepared = self.prepare(item)
-            volumes = {"image": prepared["image"]}
-            if self.pseudo_label_dir is not None:
-                volumes["label"] = torch.cat([prepared[key] for key in PSEUDO_LABEL_SUFFIXES])
-            self._prepared[index] = {key: _contiguous_slices(value) for key, value in volumes.items()}
-        return self._prepared[index]
-
-
-@contextmanager
-def _without_metadata() -> Iterator[None]:
-    """Plain tensors inside MONAI's transforms: a slice needs no affine, and three times less time is spent on it."""
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)
-
-
-def _contiguous_slices(volume: torch.Tensor) -> torch.Tensor:
-    return volume_to_slices(torch.as_tensor(volume).as_subclass(torch.Tensor)).contiguous()
+    def files(self, item: dict[str, Any]) -> dict[str, str]:
+        """Image and pseudo-labels; see :meth:`VolumeSamples.files`."""
+        if self.pseudo_label_dir is None:
+            return super().files(item)
+        return super().files(item) | pseudo_label_files(self.pseudo_label_dir, item, self.pseudo_labels)

@@ -4,6 +4,7 @@ from camtools.engine.check import DatasetCheck
 from camtools.engine.config import find_bundle_root, show_root_cause
 from camtools.engine.evaluate import Evaluation
 from camtools.engine.inferers import RandomSizeInferer
+from camtools.engine.multi_scale import MultiScaleInferer
 from camtools.engine.panels import SavePanel
 from camtools.engine.stage import run_stage
 from camtools.engine.trainer import NetworkTrainer, slice_loader
@@ -12,6 +13,7 @@ from camtools.engine.volumes import VolumePipeline, VolumesFailedError
 __all__ = [
     "DatasetCheck",
     "Evaluation",
+    "MultiScaleInferer",
     "NetworkTrainer",
     "RandomSizeInferer",
     "SavePanel",

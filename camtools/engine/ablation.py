@@ -10,7 +10,7 @@ import monai.bundle
 
 __all__ = ["run_methods"]
 
-SHARED = {"pretrain_dir": "pretraining", "classifier_dir": "classifier"}
+SHARED = {"pretrain_dir": "pretraining", "classifier_dir": "classifier", "pseudo_label_dir": "pseudo_labels"}
 
 
 def run_methods(
@@ -23,8 +23,9 @@ def run_methods(
 
     Args:
         config_files: ``train.yaml`` of a bundle and overlays, in order.
-        output_dir: the runs go to ``output_dir/<method>``, the classifier to ``output_dir/classifier`` (and its
-            pre-training, where the bundle has one, to ``output_dir/pretraining``).
+        output_dir: the runs go to ``output_dir/<method>``, the classifier to ``output_dir/classifier`` (and where the
+            methods of the bundle share them, its pre-training to ``output_dir/pretraining`` and the pseudo-labels to
+            ``output_dir/pseudo_labels``).
         methods: names under ``methods`` in the configuration.
         overrides: further ids and values, as for ``python -m monai.bundle run``.
 

@@ -14,6 +14,7 @@ from camtools.data.datalist import case_name
 from camtools.data.errors import DataError
 from camtools.data.files import write_json
 from camtools.data.geometry import voxel_spacing
+from camtools.data.patch_tags import PatchTagger
 from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
 
 __all__ = ["DatasetCheck"]
@@ -29,6 +30,7 @@ class DatasetCheck:
         output_dir: folder of the run.
         min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
         slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        patch_tagger: for methods that learn from patches; it is their tags that training items need then.
         workers: threads that read.
     """
 
@@ -38,12 +40,14 @@ class DatasetCheck:
         output_dir: str | Path,
         min_area_fraction: float = 0.0,
         slice_axis: int | None = None,
+        patch_tagger: PatchTagger | None = None,
         workers: int = 4,
     ) -> None:
         self.splits = splits
         self.output_dir = Path(output_dir)
         self.min_area_fraction = min_area_fraction
         self.slice_axis = slice_axis
+        self.patch_tagger = patch_tagger
         self.workers = workers
 
     def run(self) -> None:
@@ -61,14 +65,16 @@ class DatasetCheck:
             raise DataError(f"{len(problems)} of {len(work)} volumes cannot be used:\n{listed}")
         rows = [row for row, _ in found if row]
         training = [row for row in rows if row["split"] == "training"]
-        slices, positive = (sum(row[key] for row in training) for key in ("slices", "positive_slices"))
-        if positive in (0, slices):
-            kind = "no slice" if not slices else "only negative slices" if not positive else "only positive slices"
+        unit = "slice" if self.patch_tagger is None else "patch"
+        many = f"{unit}s" if self.patch_tagger is None else "patches"
+        total, positive = (sum(row[key] for row in training) for key in (many, f"positive_{many}"))
+        if positive in (0, total):
+            kind = f"no {unit}" if not total else f"only negative {many}" if not positive else f"only positive {many}"
             raise DataError(
-                f"Expected training slices with and without the object, found {kind} in {len(training)} volumes. "
-                "Add volumes or correct the slice tags."
+                f"Expected training {many} with and without the object, found {kind} in {len(training)} volumes. "
+                f"Add volumes or correct the {unit} tags."
             )
-        logger.info("check: %d training volumes, %d of %d slices positive", len(training), positive, slices)
+        logger.info("check: %d training volumes, %d of %d %s positive", len(training), positive, total, many)
         write_json(rows, self.output_dir / "dataset_check.json")
 
     def _check(self, work: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
@@ -88,4 +94,7 @@ class DatasetCheck:
         if split == "training" or item.get("slice_labels") or item.get("label"):
             tags = slice_tags(item, self.min_area_fraction, self.slice_axis)
             row |= {"slices": len(tags), "positive_slices": sum(tags)}
+        if self.patch_tagger is not None and (split == "training" or item.get("patch_labels") or item.get("label")):
+            patches = self.patch_tagger(item).flatten(0, 1)
+            row |= {"patches": len(patches), "positive_patches": int(patches[:, 1:].any(dim=1).sum())}
         return row

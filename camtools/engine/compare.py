@@ -19,7 +19,7 @@ from scipy.stats import wilcoxon
 from camtools.engine.metrics_csv import OUTPUTS, MetricsRow, read_metrics
 from camtools.metrics import SegmentationScores
 
-__all__ = ["ComparisonTable", "compare", "format_table"]
+__all__ = ["ComparisonTable", "compare", "format_table", "is_ranked", "named_runs"]
 
 # With fewer pairs the smallest two-sided p of the signed-rank test, 2 / 2**n, cannot fall below 0.05.
 MIN_PAIRS = 6
@@ -125,7 +125,7 @@ def compare(runs: Sequence[Path], split: str = "test") -> ComparisonTable:
     """
     if len(runs) < 1:
         raise ValueError("Expected at least one run directory to compare, found none; give the output_dir of each run.")
-    rows = {name: _rows_of_split(run, split) for name, run in _named(runs).items()}
+    rows = {name: _rows_of_split(run, split) for name, run in named_runs(runs).items()}
     scores = {output: _paired_scores(rows, output, split) for output in OUTPUTS}
     return ComparisonTable(
         split=split,
@@ -189,7 +189,12 @@ def _format_test(column: Column, test: PairedTest) -> str:
     return f"{text}p = {test.p_value:.2g}"
 
 
-def _named(runs: Sequence[Path]) -> dict[str, Path]:
+def named_runs(runs: Sequence[Path]) -> dict[str, Path]:
+    """Run directories by the name they are shown under, see :func:`compare`.
+
+    Raises:
+        ValueError: a run given twice, or a manifest that cannot be read.
+    """
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError(f"Expected different runs, found one given twice: {', '.join(map(str, runs))}.")
     methods = [_method(run) for run in runs]
@@ -209,6 +214,16 @@ def _method(run: Path) -> str:
         raise ValueError(
             f"{manifest}: expected a JSON object, found something else ({error}); run the evaluate stage again."
         ) from error
+
+
+def is_ranked(name: str) -> bool:
+    """Whether a run takes part in the choice of the best: full supervision, which sees masks, does not.
+
+    Example:
+        >>> is_ranked("umcam"), is_ranked("full"), is_ranked("full (runs/a)")
+        (True, False, False)
+    """
+    return name.split(" (")[0] != UPPER_BOUND
 
 
 def _rows_of_split(run: Path, split: str) -> list[MetricsRow]:
@@ -248,7 +263,7 @@ def _column_result(column: Column, scores: Mapping[str, CaseScores]) -> ColumnRe
         if None not in found:
             values[name] = column.scale * np.array(found)
     cells = {name: (float(value.mean()), float(value.std())) for name, value in values.items()}
-    ranked = {name: value for name, value in values.items() if name.split(" (")[0] != UPPER_BOUND}
+    ranked = {name: value for name, value in values.items() if is_ranked(name)}
     return ColumnResult(column, cells, _test_best(column, ranked) if len(ranked) > 1 else None)
 
 

@@ -16,7 +16,16 @@ __all__ = ["active_parser", "find_bundle_root", "referenced_config", "show_root_
 
 # ids that say where and on what to run, not what is computed
 NEUTRAL_IDS = frozenset(
-    {"bundle_root", "dataset_dir", "output_dir", "export_dir", "pretrain_dir", "classifier_dir", "device"}
+    {
+        "bundle_root",
+        "dataset_dir",
+        "output_dir",
+        "export_dir",
+        "pretrain_dir",
+        "classifier_dir",
+        "pseudo_label_dir",
+        "device",
+    }
 )
 
 

@@ -17,6 +17,7 @@ from camtools.data.slices import pseudo_label_files
 from camtools.data.volumes import read_volume
 from camtools.engine.metrics_csv import MetricsRow, write_metrics
 from camtools.engine.padding import cat_padded
+from camtools.engine.pooled_scores import PooledScores
 from camtools.metrics import slice_scores, volume_scores
 from camtools.thresholds import search_dice
 
@@ -39,9 +40,12 @@ class Evaluation:
         pseudo_masks: ``"searched"``: the maps at the threshold with the best mean Dice over the *validation* slices, as
             papers do whose method has no threshold of its own. ``"written"``: the masks ``<case>_mask.nii.gz`` that the
             method wrote there.
+        pooled: ending of the files of ``"cam"`` and ``"pseudo_mask"`` in ``pseudo_label_dir``, after the name of the
+            case (such as ``{"pseudo_mask": "_mask.nii.gz"}``): writes ``pooled_metrics.csv`` too, see
+            :class:`~camtools.engine.pooled_scores.PooledScores`. None does not.
 
     Raises:
-        ValueError: another word for ``pseudo_masks``.
+        ValueError: another word for ``pseudo_masks``, or another output in ``pooled``.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Evaluation:
         pseudo_label_dir: str | Path | None = None,
         slice_axis: int | None = None,
         pseudo_masks: Literal["searched", "written"] = "searched",
+        pooled: Mapping[str, str] | None = None,
     ) -> None:
         if pseudo_masks not in ("searched", "written"):
             raise ValueError(f"pseudo_masks must be 'searched' or 'written', got {pseudo_masks!r}.")
@@ -61,9 +66,12 @@ class Evaluation:
         self.pseudo_label_dir = pseudo_label_dir
         self.pseudo_masks = pseudo_masks
         self.slice_axis = slice_axis
+        self.pooled = None
+        if pooled is not None:
+            self.pooled = PooledScores(self.splits, prediction_dir, output_dir, pseudo_label_dir, pooled, slice_axis)
 
     def run(self) -> None:
-        """Score everything and write ``metrics.csv``."""
+        """Score everything and write ``metrics.csv``, and ``pooled_metrics.csv`` where it is asked for."""
         rows: list[MetricsRow] = []
         if self.pseudo_label_dir is not None:
             rows += self._pseudo_mask_rows(self.pseudo_label_dir)
@@ -74,6 +82,8 @@ class Evaluation:
             scores = volume_scores(_mask(prediction), _mask(truth), voxel_spacing(truth.affine).tolist())
             rows.append(MetricsRow(split, "prediction", case_name(item), None, scores))
         write_metrics(self.output_dir / "metrics.csv", rows)
+        if self.pooled is not None:
+            self.pooled.run()
         for split in self.splits:
             dice = [row.scores.dice for row in rows if row.split == split and row.output == "prediction"]
             if dice:

@@ -62,7 +62,7 @@ class Manifest:
     def _hash_input(self, entry: Any) -> Any:
         if isinstance(entry, Mapping):
             files = {key: self._hash_file(entry[key]) for key in ("image", "label") if entry.get(key)}
-            return files | {"case": entry.get("case"), "slice_labels": entry.get("slice_labels")}
+            return files | {key: entry.get(key) for key in ("case", "slice_labels", "patch_labels")}
         return self._hash_file(entry)
 
     def _hash_file(self, path: str | Path) -> str:

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ignite.distributed as idist
 import torch
@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from camtools.data.files import atomic_save, write_json
-from camtools.data.slices import SliceDataset
+from camtools.data.samples import VolumeSamples
 from camtools.engine.inferers import HalfPrecisionInferer
 from camtools.engine.weights import load_weights
 
@@ -30,13 +30,22 @@ logger = logging.getLogger("camtools")
 
 
 def slice_loader(
-    dataset: SliceDataset, batch_size: int, shuffle: bool = True, num_workers: int = 0
+    dataset: VolumeSamples, batch_size: int, shuffle: bool = True, num_workers: int = 0, drop_last: bool = False
 ) -> DataLoader[dict[str, Any]]:
-    """Data loader over slices; with several processes each gets its share of them."""
+    """Data loader over slices or patches; with several processes each gets its share of them.
+
+    With ``drop_last`` a last batch that is not full is left out, unless it is the only one: batch normalisation cannot
+    train on a single sample.
+    """
     sampler: DistributedSampler[Any] | None
     sampler = DistributedSampler(dataset, shuffle=shuffle) if idist.get_world_size() > 1 else None
     return DataLoader(
-        dataset, batch_size=batch_size, shuffle=shuffle and sampler is None, sampler=sampler, num_workers=num_workers
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle and sampler is None,
+        sampler=sampler,
+        num_workers=num_workers,
+        drop_last=drop_last and len(sampler or dataset) >= batch_size,  # type: ignore[arg-type]
     )
 
 
@@ -54,9 +63,10 @@ class NetworkTrainer(SupervisedTrainer):
         device: where to train.
         network: network to train; wrapped for several processes when there are several.
         save_dir: folder of the files named above.
-        lr_scheduler: stepped after every epoch.
+        lr_scheduler: stepped after every epoch, or every iteration.
         evaluator: run every ``val_interval`` epochs and after the last; its key metric must be better when higher.
         val_interval: epochs between validations.
+        lr_interval: ``"epoch"`` or ``"iteration"``: when ``lr_scheduler`` is stepped.
         export_path: further place for a copy of the final weights, such as the bundle's ``models/model.pt``.
         seed: seed of the random draws.
         weights: pairs of a network and the file that it is loaded from before the first epoch.
@@ -66,6 +76,7 @@ class NetworkTrainer(SupervisedTrainer):
             and ``label``), ``optimizer``, ``loss_function``, and where wanted ``inferer``, ``train_handlers``.
 
     Raises:
+        ValueError: another word for ``lr_interval``.
         RuntimeError: the loss is no longer finite.
     """
 
@@ -78,6 +89,7 @@ class NetworkTrainer(SupervisedTrainer):
         lr_scheduler: Any = None,
         evaluator: SupervisedEvaluator | None = None,
         val_interval: int = 1,
+        lr_interval: Literal["epoch", "iteration"] = "epoch",
         export_path: str | Path | None = None,
         seed: int = 0,
         weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
@@ -85,6 +97,8 @@ class NetworkTrainer(SupervisedTrainer):
         find_unused_parameters: bool = False,
         **supervised: Any,
     ) -> None:
+        if lr_interval not in ("epoch", "iteration"):
+            raise ValueError(f"lr_interval must be 'epoch' or 'iteration', got {lr_interval!r}")
         self.name = name
         self.save_dir = Path(save_dir)
         self.export_path = export_path
@@ -92,6 +106,7 @@ class NetworkTrainer(SupervisedTrainer):
         self.lr_scheduler = lr_scheduler
         self.evaluator = evaluator
         self.val_interval = val_interval
+        self.lr_interval = lr_interval
         self.seed = seed
         self.weights = list(weights)
         self.history: list[dict[str, float]] = []
@@ -103,10 +118,7 @@ class NetworkTrainer(SupervisedTrainer):
             decollate=False,
             **supervised,
         )
-        Average(output_transform=lambda output: output["loss"].detach().float()).attach(self, "loss")
-        self.add_event_handler(Events.STARTED, NetworkTrainer._resume)
-        self.add_event_handler(Events.EPOCH_STARTED, NetworkTrainer._fix_random_draws)
-        self.add_event_handler(Events.EPOCH_COMPLETED, NetworkTrainer._finish_epoch)
+        self._attach_handlers()
 
     @property
     def checkpoint_path(self) -> Path:
@@ -128,6 +140,14 @@ class NetworkTrainer(SupervisedTrainer):
             if self.export_path is not None:
                 atomic_save(weights, self.export_path)
         idist.barrier()
+
+    def _attach_handlers(self) -> None:
+        Average(output_transform=lambda output: output["loss"].detach().float()).attach(self, "loss")
+        self.add_event_handler(Events.STARTED, NetworkTrainer._resume)
+        self.add_event_handler(Events.EPOCH_STARTED, NetworkTrainer._fix_random_draws)
+        if self.lr_scheduler is not None and self.lr_interval == "iteration":
+            self.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.lr_scheduler.step())
+        self.add_event_handler(Events.EPOCH_COMPLETED, NetworkTrainer._finish_epoch)
 
     def _show_progress(self) -> None:
         if idist.get_rank() != 0:
@@ -163,7 +183,7 @@ class NetworkTrainer(SupervisedTrainer):
     def _fix_random_draws(self) -> None:
         torch.manual_seed(self.seed + 1000 * self.state.epoch + idist.get_rank())
         dataset = self.data_loader.dataset
-        if isinstance(dataset, SliceDataset):
+        if isinstance(dataset, VolumeSamples):
             dataset.set_epoch(self.state.epoch)
 
     def _finish_epoch(self) -> None:
@@ -176,7 +196,7 @@ class NetworkTrainer(SupervisedTrainer):
         last = self.state.epoch == self.state.max_epochs
         if self.evaluator is not None and (last or self.state.epoch % self.val_interval == 0):
             row |= self._validate(self.evaluator)
-        if self.lr_scheduler is not None:
+        if self.lr_scheduler is not None and self.lr_interval == "epoch":
             self.lr_scheduler.step()
         self.history.append(row)
         shown = ", ".join(f"{key} {value:.4f}" for key, value in row.items() if key != "epoch")

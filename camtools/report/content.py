@@ -74,7 +74,7 @@ def read_run(folder: str | Path) -> RunContent:
         dataset=_read(root / "dataset_check.json", "check", _rows),
         metrics=_read(root / "metrics.csv", "evaluate", read_metrics),
         histories={name: _history(root, name, step, stages) for name, step in _networks(manifest.content).items()},
-        panels=_panels(root / "panels"),
+        panels=_panels(_panel_folder(root, stages)),
     )
 
 
@@ -98,6 +98,12 @@ def _history(root: Path, name: str, step: str, stages: Mapping[str, Any]) -> Par
     folders = [root / name, Path(stages.get(step, {}).get("folder", root / name))]
     paths = [folder / "history.json" for folder in folders]
     return _read(next((path for path in paths if path.is_file()), paths[0]), step, _rows)
+
+
+def _panel_folder(root: Path, stages: Mapping[str, Any]) -> Path:
+    """Folder of the panels; runs that share their pseudo-labels share the panels as well, in that stage's folder."""
+    shared = Path(stages.get("pseudo_label", {}).get("folder", root)) / "panels"
+    return shared if shared.is_dir() else root / "panels"
 
 
 def _json(path: Path, kind: type) -> Any:

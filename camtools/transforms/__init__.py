@@ -1,7 +1,7 @@
 """MONAI dictionary transforms over whole volumes ``(C, X, Y, Z)``: what the bundles' YAML names."""
 
 from camtools.transforms.crf import DenseCRFd
-from camtools.transforms.geometry import InPlaneSpacingd, LoadVolumed, SliceAxisLastd
+from camtools.transforms.geometry import InPlaneSpacingd, LoadVolumed, SliceAxisLastd, whole_volume
 from camtools.transforms.maps import (
     ActivationMapsd,
     FuseMapsd,
@@ -10,6 +10,7 @@ from camtools.transforms.maps import (
     SeedPseudoLabeld,
     ThresholdMapsd,
 )
+from camtools.transforms.patch_maps import PatchClassMapsd
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
 from camtools.transforms.slices import ScaleSlicesd
 from camtools.transforms.views import RandViewsd
@@ -23,10 +24,12 @@ __all__ = [
     "LoadVolumed",
     "MaskAsPseudoLabeld",
     "NormalizeMapsd",
+    "PatchClassMapsd",
     "PredictVolumed",
     "RandViewsd",
     "ScaleSlicesd",
     "SeedPseudoLabeld",
     "SliceAxisLastd",
     "ThresholdMapsd",
+    "whole_volume",
 ]

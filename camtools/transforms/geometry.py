@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import InvertibleTransform, MapTransform, Orientation, Spacing
+from monai.transforms import Compose, InvertibleTransform, MapTransform, Orientation, Spacing
 from monai.utils import ensure_tuple_rep
 
 from camtools.data.geometry import slice_axis_codes, slice_axis_of
 from camtools.data.volumes import read_volume
 
-__all__ = ["InPlaneSpacingd", "LoadVolumed", "SliceAxisLastd"]
+__all__ = ["InPlaneSpacingd", "LoadVolumed", "SliceAxisLastd", "whole_volume"]
 
 Data = Mapping[Hashable, Any]
 
@@ -124,3 +124,15 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
             if self.pixel_size is not None:
                 result[key] = self.spacing.inverse(result[key])
         return result
+
+
+def whole_volume(pixel_size: float | None = None, slice_axis: int | None = None) -> Compose:
+    """Geometry of a whole volume as every bundle prepares it: keys ``image`` and, where there is one, ``label``."""
+    keys = ["image", "label"]
+    return Compose(
+        [
+            LoadVolumed(keys, allow_missing_keys=True),
+            SliceAxisLastd(keys, slice_axis, allow_missing_keys=True),
+            InPlaneSpacingd(keys, pixel_size, ["bilinear", "nearest"], allow_missing_keys=True),
+        ]
+    )

@@ -33,10 +33,11 @@ Maps = Callable[[torch.Tensor], torch.Tensor]
 def per_slice(function: Maps, volume: MetaTensor) -> MetaTensor:
     """Apply a function of slice batches ``(Z, C, X, Y) -> (Z, K, X, Y)`` to a volume; geometry is kept."""
     slices = volume_to_slices(volume.as_tensor())
-    return _like(slices_to_volume(function(slices)), volume)
+    return like_volume(slices_to_volume(function(slices)), volume)
 
 
-def _like(values: torch.Tensor, volume: MetaTensor) -> MetaTensor:
+def like_volume(values: torch.Tensor, volume: MetaTensor) -> MetaTensor:
+    """Values on the voxels of a volume, with its geometry."""
     return MetaTensor(values, meta=volume.meta, applied_operations=volume.applied_operations)
 
 
@@ -80,7 +81,7 @@ class ActivationMapsd(Transform):
         chosen = self.cam(slices[positive], target=self.target)
         maps = chosen.new_zeros((len(slices), *chosen.shape[1:]))
         maps[positive] = chosen
-        result[self.output_key] = _like(slices_to_volume(maps), volume)
+        result[self.output_key] = like_volume(slices_to_volume(maps), volume)
         return result
 
     def _positive(self, tags: Any, slices: int) -> torch.Tensor:
@@ -203,7 +204,7 @@ class SeedPseudoLabeld(Transform):
         threshold = intra_class_variance(images, cam) if self.threshold == "auto" else self.threshold
         seeds = seeds_from_cam(cam, threshold, self.margin)
         label = spl_from_seeds(images, seeds, self.alpha)
-        result[self.output_key] = _like(slices_to_volume(label[:, 1:]), volume)
+        result[self.output_key] = like_volume(slices_to_volume(label[:, 1:]), volume)
         result["foreground_seeds"] = slices_to_volume(seeds.foreground)
         result["background_seeds"] = slices_to_volume(seeds.background)
         return result

@@ -11,6 +11,7 @@ from typing import Any
 import monai.bundle
 import pytest
 
+from camtools.patches import PatchGrid
 from tests.conftest import write_dataset
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,6 +28,7 @@ class Bundle:
         stages: stages of a run, in order.
         models: exported weights.
         pseudo_labels: kinds of file under ``pseudo_labels/``.
+        patches: side and stride of the patches whose tags it learns from; None where it learns from those of slices.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Bundle:
     stages: tuple[str, ...]
     models: tuple[str, ...]
     pseudo_labels: tuple[str, ...]
+    patches: PatchGrid | None = None
 
     @property
     def configs(self) -> Path:
@@ -70,7 +73,30 @@ CFDCAM = Bundle(
     models=("model.pt",),
     pseudo_labels=("cam", "mask"),
 )
-BUNDLES = (UMCAM, CFDCAM, LTGRADCAM)
+OEEM = Bundle(
+    name="oeem",
+    tiny={
+        "in_channels": 1,
+        "patch_size": 16,
+        "patch_stride": 8,
+        "input_size": 32,
+        "width": 0.02,
+        "scales": [1.0, 1.5],
+        "crop_size": [32, 32],
+        "crops_per_slice": 1,
+        "test_scales": [1.0],
+        "classifier_epochs": 2,
+        "segmenter_epochs": 2,
+        "pixel_size": "$None",
+        "device": "cpu",
+    },
+    network="camtools.networks.PSPNet",
+    stages=("check", "classify", "pseudo_label", "segment", "predict", "evaluate"),
+    models=("classifier.pt", "model.pt"),
+    pseudo_labels=("cam", "mask"),
+    patches=PatchGrid(16, 8),
+)
+BUNDLES = (UMCAM, CFDCAM, LTGRADCAM, OEEM)
 
 
 def train(bundle: Bundle, dataset: Path, folder: Path, *overlays: str, **overrides: Any) -> Path:

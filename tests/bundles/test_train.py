@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +14,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from camtools.data import load_datalist
+from camtools.data import PatchTagger, load_datalist
+from camtools.data.patch_tags import write_patch_tags
 from camtools.engine.ablation import run_methods
 from camtools.engine.compare import compare, format_table
 from camtools.engine.metrics_csv import read_metrics
+from camtools.transforms import whole_volume
 from tests.bundles.conftest import REPOSITORY, Bundle, command, train
 
 
@@ -95,7 +98,12 @@ def test_masks_of_training_items_change_nothing_once_tags_are_given(
     for name in ("images", "labels"):
         (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "data" / name).symlink_to(dataset / name)
-    content["training"] = [{"image": item["image"], "slice_labels": [0, 0, 1, 1, 0, 0]} for item in content["training"]]
+    tags: dict[str, Any] = {"slice_labels": [0, 0, 1, 1, 0, 0]}
+    if bundle.patches is not None:
+        tags = {"patch_labels": "tags.csv"}
+        tagger = PatchTagger(whole_volume(), bundle.patches)
+        write_patch_tags(load_datalist(dataset, "training"), tagger, tmp_path / "data/tags.csv", derive=True)
+    content["training"] = [{"image": item["image"]} | tags for item in content["training"]]
     (tmp_path / "data/dataset.json").write_text(json.dumps(content))
     train(bundle, tmp_path / "data", tmp_path)
     for name in bundle.models:

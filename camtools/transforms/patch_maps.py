@@ -1,0 +1,66 @@
+"""Pseudo-masks of volumes from the tags of patches, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.transforms import Transform
+
+from camtools.cams.patch_maps import PatchClassMaps
+from camtools.data.geometry import slices_to_volume, volume_to_slices
+from camtools.transforms.maps import like_volume
+
+__all__ = ["PatchClassMapsd"]
+
+
+class PatchClassMapsd(Transform):
+    """Class maps of every slice of a volume from overlapping patches, and the pseudo-mask (OEEM, section 2.1).
+
+    Adds, each ``(1, X, Y, Z)`` and kept on ``device``:
+
+    - ``unrefined``: share of the object in the distribution over all classes (the "CAM" of the paper's table 2),
+    - ``cam``: the same among the classes that the tag of each patch names,
+    - ``mask``: 1 where the object is the largest entry of the latter (eq. 2; the "pseudo-mask" of table 2).
+
+    Args:
+        maps: class maps of slices; its network lives on ``device``.
+        target: class of the object.
+        image_key: volume ``(C, X, Y, Z)`` as the classifier was trained on it.
+        tags_key: tags of the patches, bool ``(Z, N, K)`` (:class:`camtools.data.PatchTagger`); absent: no class is
+            removed, and ``cam`` is ``unrefined``.
+        device: where the maps are computed.
+
+    Raises:
+        ValueError: tags of another number of slices, patches or classes.
+    """
+
+    def __init__(
+        self,
+        maps: PatchClassMaps,
+        target: int = 1,
+        image_key: str = "image",
+        tags_key: str = "patch_tags",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.maps = maps
+        self.target = target
+        self.image_key = image_key
+        self.tags_key = tags_key
+        self.device = torch.device(device)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the maps and the pseudo-mask of one volume."""
+        result = dict(data)
+        volume = result[self.image_key]
+        tags = result.get(self.tags_key)
+        slices = volume_to_slices(volume.as_tensor()).to(self.device).contiguous()
+        if tags is not None and len(tags) != len(slices):
+            raise ValueError(f"Expected the patch tags of {len(slices)} slices, got those of {len(tags)}.")
+        scores, size = self.maps.patch_scores(slices), (slices.shape[2], slices.shape[3])
+        unrefined, shares = self.maps.stitch(scores, *size), self.maps.stitch(scores, *size, tags)
+        mask = (shares.argmax(dim=1, keepdim=True) == self.target).float()
+        target = slice(self.target, self.target + 1)
+        found = {"unrefined": unrefined[:, target], "cam": shares[:, target], "mask": mask}
+        return result | {key: like_volume(slices_to_volume(values), volume) for key, values in found.items()}
