@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, RandFlipd
+from monai.transforms import Compose, NormalizeIntensityd, RandFlipd
 from PIL import Image
 
 from camtools.data import DataError, PatchDataset, PatchTagger, load_datalist, patch_tagged_items
@@ -180,6 +180,14 @@ def test_epoch_fixes_the_augmentation(dataset: Path) -> None:
     first = epoch(1)
     assert not torch.equal(first, epoch(2))
     assert torch.equal(first, epoch(1))
+
+
+def test_transforms_that_write_into_their_input_leave_the_volume_alone(dataset: Path) -> None:
+    normalize = NormalizeIntensityd("image", subtrahend=[100.0] * 3, divisor=[10.0] * 3, channel_wise=True)
+    samples = PatchDataset(load_datalist(dataset, "training"), tagger(), normalize)
+    assert torch.equal(samples[0]["image"], samples[0]["image"])
+    plain = PatchDataset(load_datalist(dataset, "training"), tagger())
+    torch.testing.assert_close(samples[1]["image"], (plain[1]["image"] - 100) / 10)
 
 
 def test_check_asks_for_patches_with_and_without_the_object(dataset: Path, tmp_path: Path) -> None:

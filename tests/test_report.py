@@ -213,6 +213,24 @@ def test_curves_of_a_shared_classifier_are_found(run: Path, tmp_path: Path) -> N
     assert history[1]["accuracy"] == 0.9
 
 
+def test_panels_of_shared_pseudo_labels_are_found(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (run / "panels").rename(tmp_path / "shared/panels")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["stages"]["pseudo_label"] = {"status": "done", "folder": str(tmp_path / "shared")}
+    write_json(manifest, run / "manifest.json")
+    assert len(read_run(run).panels.content or []) == 2
+
+
+def test_pooled_scores_have_a_table_of_their_own(run: Path) -> None:
+    assert "mIoU" not in page_of(run).words
+    names = "split,output,images,miou,dice,f1,precision,recall,object_dice,object_f1"
+    (run / "pooled_metrics.csv").write_text(f"{names}\ntest,prediction,2,0.625,0.75,0.7,0.7,0.7,,0.5\n")
+    words = " ".join(page_of(run).words.split())
+    assert "mIoU (%)Dice (%)F1 (%)Object Dice (%)Object F1 (%)" in words.replace(") ", ")")
+    assert "62.575.070.0-50.0" in words.replace(" ", "")
+
+
 # ------------------------------------------------------------------ atomic
 
 

@@ -185,3 +185,15 @@ def test_summary_by_hand() -> None:
     assert test.cells["hd95_mm"] == "3.00 ± 1.63"
     assert pseudo.output == "pseudo_mask"
     assert "hd95_mm" not in pseudo.cells
+
+
+def test_colours_are_shown_upright() -> None:
+    colours = np.zeros((24, 20, 3))
+    colours[:, :, 2] = 1.0  # blue everywhere
+    colours[12:, 10:, 0] = 1.0  # and red where both axes are high
+    panel = make_panel(image=colours)
+    cell = np.asarray(draw_cells(panel, photograph=True)["Image"]).astype(int)
+    left, right = (CELL - round(CELL * 24 / 24)) // 2 + 20, CELL - 40
+    assert cell[CELL - 40, right, 0] > 240
+    assert cell[CELL // 2 - 40, right, 0] < 15
+    assert cell[CELL - 40, left + 40, 0] < 15

@@ -60,12 +60,13 @@ class VolumeSamples(Dataset[dict[str, Any]]):
         return self._slices[volume]
 
     def augmented(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply the augmentation to a sample."""
+        """Apply the augmentation to a copy of a sample: some transforms of MONAI write into their input."""
+        copied = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in sample.items()}
         # not "if self.transform": the length of MONAI's Compose reseeds its transforms
         if self.transform is None:
-            return dict(sample)
+            return copied
         with _without_metadata():
-            return dict(self.transform(dict(sample)))
+            return dict(self.transform(copied))
 
 
 @contextmanager

@@ -19,8 +19,8 @@ KEYS = ("cam", "mask", "spl", "foreground_seeds", "background_seeds")
 class SavePanel:
     """A step of a :class:`camtools.engine.VolumePipeline` that keeps the middle one of the slices tagged positive.
 
-    Writes ``folder/<case>.npz``: which slice it is, ``image``, and what the method made of it: ``maps``, ``cam``,
-    ``mask``, ``spl``, the seeds; what it does not make is left out.
+    Writes ``folder/<case>.npz``: which slice it is, ``image`` (in colour where it has three channels), and what the
+    method made of it: ``maps``, ``cam``, ``mask``, ``spl``, the seeds; what it does not make is left out.
 
     Args:
         folder: where the panels go.
@@ -47,7 +47,9 @@ class SavePanel:
             arrays: dict[str, Any] = {key: chosen[key][0] for key in KEYS if key in chosen}
             if self.layers:
                 arrays |= {"maps": chosen["maps"], "layers": np.array(self.layers)}
-            arrays |= {"image": chosen["image"].mean(axis=0), "case": case, "slice_index": index}
+            image = chosen["image"]
+            picture = np.moveaxis(image, 0, -1) if len(image) == 3 else image.mean(axis=0)
+            arrays |= {"image": picture, "case": case, "slice_index": index}
             arrays["slice_axis"] = -1 if self.slice_axis is None else self.slice_axis
             with atomic_path(self.folder / f"{case}.npz") as temporary:
                 np.savez_compressed(temporary, **arrays)

@@ -19,6 +19,7 @@ def cam_classifier(
     in_channels: int = 3,
     num_classes: int = 2,
     width: float = 1.0,
+    output_stride: Literal[8, 16, 32] = 8,
     norm: NormName = "batch",
     pretrained: bool | str | os.PathLike[str] = False,
 ) -> nn.Module:
@@ -29,11 +30,12 @@ def cam_classifier(
         in_channels: channels of the images.
         num_classes: number of logits.
         width: factor on the channel counts, of ResNet-38 alone.
+        output_stride: of EfficientNet-Lite0 alone; training at 16 takes a third of the time of 8.
         norm: normalisation, see :func:`camtools.networks.norms.norm_layer`.
         pretrained: see the classes.
 
     Raises:
-        ValueError: an unknown name, or a width for the network that has one width only.
+        ValueError: an unknown name, or a width or output stride that the network does not have.
 
     Example:
         >>> type(cam_classifier("resnet38", width=0.03125)).__name__
@@ -41,10 +43,12 @@ def cam_classifier(
     """
     options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
     options |= {"norm": norm, "pretrained": pretrained}
-    if name == "resnet38":
-        return ResNet38CAM(width=width, **options)
-    if name != "efficientnet_lite0":
+    if name not in ("resnet38", "efficientnet_lite0"):
         raise ValueError(f"name must be resnet38 or efficientnet_lite0, got {name!r}")
-    if width != 1:
-        raise ValueError(f"efficientnet_lite0 has one width, got width={width}; set it to 1")
-    return EfficientNetLite0CAM(**options)
+    if name == "efficientnet_lite0":
+        if width != 1:
+            raise ValueError(f"efficientnet_lite0 has one width, got width={width}; set it to 1")
+        return EfficientNetLite0CAM(output_stride=output_stride, **options)
+    if output_stride != 8:
+        raise ValueError(f"resnet38 has the output stride 8 alone, got output_stride={output_stride}")
+    return ResNet38CAM(width=width, **options)

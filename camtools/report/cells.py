@@ -20,8 +20,8 @@ __all__ = [
     "draw_cells",
     "draw_outline",
     "frame_cell",
-    "grey_picture",
     "overlay_map",
+    "slice_picture",
 ]
 
 Array = NDArray[Any]
@@ -52,7 +52,7 @@ def draw_cells(
         does not have are left out.
     """
     view = {name: to_display(array, photograph) for name, array in panel.arrays.items() if name != "maps"}
-    grey = grey_picture(to_display(panel.image, photograph))
+    grey = slice_picture(to_display(panel.image, photograph))
     cells = {"Image": grey}
     for layer, values in zip(panel.layers, panel.arrays.get("maps", ()), strict=False):
         cells[f"Map {layer}"] = overlay_map(grey, to_display(values, photograph))
@@ -83,15 +83,23 @@ def _colours(values: Array) -> NDArray[np.uint8]:
     return coloured
 
 
-def grey_picture(image: Array) -> Image.Image:
-    """Intensities ``(rows, columns)``, 0.5th to 99.5th percentile, enlarged to ``CELL`` along the longer side."""
-    low, high = np.percentile(image, (0.5, 99.5))
-    if high <= low:
-        low, high = float(image.min()), float(image.max())
-    scaled = np.clip((image - low) / max(high - low, 1e-8), 0, 1)
-    factor = CELL / max(image.shape)
+def slice_picture(image: Array) -> Image.Image:
+    """Intensities ``(rows, columns)``, or colours ``(rows, columns, 3)``, enlarged to ``CELL`` along the longer side.
+
+    Each channel is shown from its 0.5th to its 99.5th percentile.
+    """
+    factor = CELL / max(image.shape[:2])
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
-    return _resize(scaled, size, Image.Resampling.BICUBIC, 255).convert("L").convert("RGB")
+    channels = [_window(channel, size) for channel in np.atleast_3d(image).transpose(2, 0, 1)]
+    return Image.merge("RGB", channels if len(channels) == 3 else channels * 3)
+
+
+def _window(values: Array, size: Size) -> Image.Image:
+    low, high = np.percentile(values, (0.5, 99.5))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    scaled = np.clip((values - low) / max(high - low, 1e-8), 0, 1)
+    return _resize(scaled, size, Image.Resampling.BICUBIC, 255).convert("L")
 
 
 def _resize(values: Array, size: Size, resample: Image.Resampling, scale: float = 1) -> Image.Image:

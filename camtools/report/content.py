@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from camtools.engine.metrics_csv import MetricsRow, read_metrics
+from camtools.engine.pooled_scores import POOLED_FILE, PooledRow, read_pooled
 from camtools.report.panels import Panel, load_panel
 
 __all__ = ["SPLITS", "Part", "RunContent", "read_run"]
@@ -36,6 +37,7 @@ class RunContent:
         manifest: ``manifest.json``.
         dataset: rows of ``dataset_check.json``.
         metrics: rows of ``metrics.csv``.
+        pooled: rows of ``pooled_metrics.csv``, which not every bundle writes.
         histories: ``history.json`` by name of the network, for the networks that the run's configuration trains.
         panels: the cases of the contact sheet; cases whose file cannot be read are named in the note.
     """
@@ -44,6 +46,7 @@ class RunContent:
     manifest: Part[dict[str, Any]]
     dataset: Part[list[dict[str, Any]]]
     metrics: Part[list[MetricsRow]]
+    pooled: Part[list[PooledRow]]
     histories: Mapping[str, Part[list[dict[str, float]]]]
     panels: Part[list[Panel]]
 
@@ -73,6 +76,7 @@ def read_run(folder: str | Path) -> RunContent:
         manifest=manifest,
         dataset=_read(root / "dataset_check.json", "check", _rows),
         metrics=_read(root / "metrics.csv", "evaluate", read_metrics),
+        pooled=_read(root / POOLED_FILE, "evaluate", read_pooled),
         histories={name: _history(root, name, step, stages) for name, step in _networks(manifest.content).items()},
         panels=_panels(_panel_folder(root, stages)),
     )

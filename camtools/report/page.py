@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from camtools.engine.metrics_csv import MetricsRow
+from camtools.engine.pooled_scores import PooledRow
 from camtools.report.cells import BACKGROUND_COLOUR, FOREGROUND_COLOUR
 from camtools.report.content import SPLITS, RunContent
 from camtools.report.curves import Point, draw_curve, series
@@ -22,7 +23,7 @@ __all__ = ["build_page"]
 
 Card = tuple[str, str, str, str]
 
-OUTPUT_NAMES = {"prediction": "Prediction", "pseudo_mask": "Pseudo-mask"}
+OUTPUT_NAMES = {"prediction": "Prediction", "pseudo_mask": "Pseudo-mask", "cam": "CAM"}
 
 
 def build_page(run: RunContent, sheet: Sequence[SheetRow]) -> str:
@@ -107,9 +108,27 @@ def _scores(run: RunContent) -> str:
     headings = [score.heading for score in SCORES]
     caption = "Mean ± standard deviation: predictions per volume in 3D, pseudo-masks per positive slice in 2D"
     means_table = table(caption, ["Split", "Output", "Number", *headings], means, numbers=5)
-    if not cases:
-        return means_table
-    return means_table + table("Predictions, worst first", ["Case", "Split", *headings], cases, numbers=4)
+    worst_first = table("Predictions, worst first", ["Case", "Split", *headings], cases, numbers=4) if cases else ""
+    return means_table + _pooled(run.pooled.content or []) + worst_first
+
+
+def _pooled(rows: Sequence[PooledRow]) -> str:
+    """Scores of all pixels and objects of a split; empty where the run has none."""
+    if not rows:
+        return ""
+    names = {"miou": "mIoU (%)", "dice": "Dice (%)", "f1": "F1 (%)"}
+    names |= {"object_dice": "Object Dice (%)", "object_f1": "Object F1 (%)"}
+    shown = [
+        [row.split, OUTPUT_NAMES[row.output], row.images, *(_percent(getattr(row, name)) for name in names)]
+        for row in rows
+    ]
+    caption = "Pixels and objects of all images together: mIoU and Dice are means over object and background"
+    return table(caption, ["Split", "Output", "Number", *names.values()], shown, numbers=6)
+
+
+def _percent(value: float | None) -> str:
+    """A fraction in percent; a dash where it is unknown."""
+    return UNKNOWN if value is None else f"{100 * value:.1f}"
 
 
 def _curves(run: RunContent) -> str:

@@ -25,7 +25,7 @@ class Panel:
         case: name of the volume.
         slice_index: index along the slice axis of the file.
         slice_axis: array axis of the slices in the file; None is the one with the largest spacing.
-        image: ``(X, Y)`` intensities.
+        image: ``(X, Y)`` intensities, or ``(X, Y, 3)`` in colour.
         layers: names of the layers of the maps.
         arrays: what the method made, under the names :class:`camtools.engine.SavePanel` gives: ``maps (L, X, Y)``,
             ``cam`` and ``spl`` in [0, 1], ``mask``, ``foreground_seeds`` and ``background_seeds``. A method leaves out
@@ -55,7 +55,7 @@ def load_panel(path: str | Path) -> Panel:
         raise ValueError(f"{path}: expected the array {error}, found {sorted(arrays)}.") from error
     layers = tuple(str(name) for name in arrays.pop("layers", np.array([])))
     for name, array in arrays.items():
-        expected = (len(layers), *image.shape) if name == "maps" else image.shape
+        expected = (len(layers), *image.shape[:2]) if name == "maps" else image.shape[:2]
         if array.shape != expected:
             raise ValueError(f"{path}: expected '{name}' of shape {expected}, found {array.shape}.")
     return Panel(case, index, None if axis < 0 else axis, image, layers, arrays)
@@ -72,7 +72,7 @@ def mask_on_panel(path: str | Path, panel: Panel) -> NDArray[np.bool_]:
         panel: says which slice, along which axis of the file.
 
     Returns:
-        ``(X, Y)`` as ``panel.image``, True on the object.
+        ``(X, Y)`` as in ``panel.image``, True on the object.
 
     Raises:
         ValueError: the mask has no such slice.
@@ -85,14 +85,14 @@ def mask_on_panel(path: str | Path, panel: Panel) -> NDArray[np.bool_]:
     mask = prepared.as_tensor()[0, :, :, panel.slice_index].numpy() > 0.5
     nearest = [
         np.linspace(0, size - 1, wanted).round().astype(int)
-        for size, wanted in zip(mask.shape, panel.image.shape, strict=True)
+        for size, wanted in zip(mask.shape, panel.image.shape[:2], strict=True)
     ]
     chosen: NDArray[np.bool_] = mask[np.ix_(*nearest)]
     return chosen
 
 
 def to_display(array: Array, photograph: bool = False) -> Array:
-    """Rows and columns as a screen shows them, from ``(X, Y)`` in prepared geometry.
+    """Rows and columns as a screen shows them, from ``(X, Y)`` or ``(X, Y, 3)`` in prepared geometry.
 
     The first axis runs to the right of the screen and the second one up: on an axial slice anterior is up and the
     patient's right on the viewer's right; on coronal and sagittal slices superior is up. A photograph (PNG, BMP,
@@ -104,5 +104,5 @@ def to_display(array: Array, photograph: bool = False) -> Array:
                [2, 5],
                [1, 4]])
     """
-    rows = np.asarray(array).T
+    rows = np.asarray(array).swapaxes(0, 1)
     return rows if photograph else np.flip(rows, axis=0)
