@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from camtools.networks import EfficientNetLite0CAM, ResNet38CAM, cam_classifier
+from camtools.networks import EfficientNetLite0CAM, ResNet38, cam_classifier
 
 
 def test_classifiers_by_name() -> None:
     network = cam_classifier("resnet38", in_channels=1, num_classes=3, width=0.03125, norm="group")
-    assert isinstance(network, ResNet38CAM)
+    assert isinstance(network, ResNet38)
     assert network(torch.rand(2, 1, 16, 16)).shape == (2, 3)
     small = cam_classifier("efficientnet_lite0", in_channels=1, num_classes=3, output_stride=16)
     assert isinstance(small, EfficientNetLite0CAM)

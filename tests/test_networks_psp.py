@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from camtools.losses import AuxiliaryLoss, OEEMLoss
-from camtools.networks import VGG16CAM, PSPNet, ResNet38CAM
+from camtools.networks import VGG16CAM, PSPNet, ResNet38
 from camtools.networks.psp_net import PyramidPooling
 from tests.cam_networks import CLASSIFIERS, classifier, vary_norms
 from tests.reference.networks import pyramid_pooling
@@ -16,6 +16,7 @@ from tests.reference.networks import pyramid_pooling
 STAGES = {  # layers of the classifier whose outputs the heads read
     "resnet38": ("b5_2", "relu"),
     "resnet38_frozen": ("b5_2", "relu"),
+    "resnet38_group": ("b5_2", "relu"),
     "resnet18": ("layer3", "layer4"),
     "vgg16": ("features.22", "features"),
     "vgg16_not_dilated": ("features.32", "features"),
@@ -105,6 +106,14 @@ def test_scripted_segmenter_gives_the_same_logits(name: str, auxiliary: bool) ->
         scripted.train()(images(1))
 
 
+def test_group_norm_trains_on_a_single_image() -> None:
+    model = PSPNet(classifier("resnet38_group"), channels=16, norm="group").train()
+    assert not [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    AuxiliaryLoss(OEEMLoss())(model(images(1)), torch.randint(2, (1, 1, 64, 40))).backward()
+    with pytest.raises(ValueError, match="norm must be one of batch, frozen, group, got 'layer'"):
+        PSPNet(classifier("resnet38"), norm="layer")
+
+
 def test_frozen_norms_of_the_backbone_stay_frozen() -> None:
     model = PSPNet(classifier("resnet38_frozen"), channels=16).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -118,7 +127,7 @@ def test_frozen_norms_of_the_backbone_stay_frozen() -> None:
 
 
 def test_layers_are_shared_with_the_classifier() -> None:
-    backbone = ResNet38CAM(width=0.03125)
+    backbone = ResNet38(width=0.03125)
     model = PSPNet(backbone, channels=16)
     assert model.shallow.b5_2 is backbone.b5_2
     assert model.deep.b7.conv_branch2b2.weight is backbone.b7.conv_branch2b2.weight
@@ -126,7 +135,7 @@ def test_layers_are_shared_with_the_classifier() -> None:
 
 def test_channels_of_the_paper() -> None:
     with torch.device("meta"):
-        model = PSPNet(ResNet38CAM())
+        model = PSPNet(ResNet38())
     assert [level[1].out_channels for level in model.pyramid.levels] == [1024] * 4
     assert [tuple(layer.weight.shape) for layer in model.head if isinstance(layer, nn.Conv2d)] == [
         (512, 8192, 3, 3),
@@ -165,7 +174,7 @@ def test_images_are_checked(name: str, smallest: int) -> None:
 @pytest.mark.parametrize("bins", [(), (1, 0), [-2]])
 def test_bins_are_checked(bins: Any) -> None:
     with pytest.raises(ValueError, match="bins must be at least one positive number of cells per side, got"):
-        PSPNet(ResNet38CAM(width=0.03125), bins=bins)
+        PSPNet(ResNet38(width=0.03125), bins=bins)
 
 
 def test_backbone_is_checked() -> None:
@@ -174,7 +183,7 @@ def test_backbone_is_checked() -> None:
 
 
 def test_learns_to_segment() -> None:
-    model = PSPNet(ResNet38CAM(width=0.03125, in_channels=1), channels=16)
+    model = PSPNet(ResNet38(width=0.03125, in_channels=1), channels=16)
     labels = torch.zeros(8, 1, 32, 32, dtype=torch.long)
     labels[:, :, 8:24, 8:16] = 1
     batch = 0.3 * torch.rand(8, 1, 32, 32) + 0.5 * labels

@@ -13,6 +13,7 @@ from torchvision.models import ResNet, ResNet18_Weights, resnet18, resnet34
 from camtools.cams import GradCAM
 from camtools.losses import SupConLoss
 from camtools.networks import ContrastiveNetwork, ResNet18CAM
+from tests.cam_networks import vary_norms
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +24,7 @@ def seed() -> None:
 @pytest.fixture(scope="module")
 def torchvision_resnet18() -> ResNet:
     torch.manual_seed(1)
-    model = resnet18()
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            for values in (layer.weight, layer.running_var):
-                nn.init.uniform_(values, 0.5, 1.5)
-            for values in (layer.bias, layer.running_mean):
-                nn.init.uniform_(values, -0.2, 0.2)
-    return model.eval()
+    return vary_norms(resnet18()).eval()
 
 
 def small_network(**options: Any) -> ResNet18CAM:

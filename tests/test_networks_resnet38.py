@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from camtools.cams import CAM, AblationCAM, FullGrad, GradCAM, ScoreCAM
-from camtools.networks import ResNet38CAM, resnet38_cam
+from camtools.networks import ResNet38, resnet38
 from camtools.networks.norms import FrozenBatchNorm2d, NormName
-from camtools.networks.resnet38 import BasicBlock, BottleneckBlock
+from camtools.networks.resnet38_blocks import BasicBlock, BottleneckBlock
 from tests.cam_networks import vary_norms
 from tests.reference.networks import basic_block, bottleneck_block
 
@@ -41,11 +41,11 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-def small_network(**options: Any) -> ResNet38CAM:
-    return ResNet38CAM(width=0.03125, **options)
+def small_network(**options: Any) -> ResNet38:
+    return ResNet38(width=0.03125, **options)
 
 
-def trained_network(**options: Any) -> ResNet38CAM:
+def trained_network(**options: Any) -> ResNet38:
     model = small_network(**options)
     vary_norms(model)
     return model.eval()
@@ -76,7 +76,7 @@ def published_shapes() -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("norm", ["batch", "frozen"])
 def test_names_and_shapes_are_those_of_the_public_weights(norm: NormName) -> None:
     with torch.device("meta"):
-        model = ResNet38CAM(num_classes=20, norm=norm)
+        model = ResNet38(num_classes=20, norm=norm)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")} == (
         published_shapes() | {"fc8.weight": (20, 5632, 1, 1)}
@@ -224,8 +224,8 @@ def test_frozen_norms_are_the_same_in_training_and_evaluation() -> None:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The public weights have 124 million values; these tests need fewer, with width=1.0."""
-    widths = {count: max(16, count // 32) for count in resnet38_cam.WIDTHS}
-    monkeypatch.setattr(resnet38_cam, "scaled_widths", lambda channels, width: [widths[count] for count in channels])
+    widths = {count: max(16, count // 32) for count in resnet38.WIDTHS}
+    monkeypatch.setattr(resnet38, "scaled_widths", lambda channels, width: [widths[count] for count in channels])
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
@@ -240,7 +240,7 @@ def test_pretrained_path_gives_the_features(tmp_path: Path, in_channels: int, pr
     }
     state = {key: value for key, value in source.state_dict().items() if not key.endswith("num_batches_tracked")}
     torch.save({prefix + key: value for key, value in (state | heads).items()}, tmp_path / "res38d.pth")
-    model = ResNet38CAM(in_channels=in_channels, pretrained=tmp_path / "res38d.pth").eval()
+    model = ResNet38(in_channels=in_channels, pretrained=tmp_path / "res38d.pth").eval()
     images = torch.rand(2, in_channels, 32, 32)
     with torch.no_grad():
         expected = source.embed(images.expand(-1, 3, -1, -1))  # gray images are repeated in R, G and B
@@ -264,7 +264,7 @@ def test_pretrained_file_of_another_network(tmp_path: Path) -> None:
     ]:
         torch.save(wrong, path)
         with pytest.raises(ValueError, match=re.escape(f"pretrained must be a state dictionary of res38d; {found}")):
-            ResNet38CAM(pretrained=path)
+            ResNet38(pretrained=path)
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match=r"other.pth holds a list, expected a state dictionary of ResNet-38"):
-        ResNet38CAM(pretrained=path)
+        ResNet38(pretrained=path)

@@ -1,4 +1,4 @@
-"""ResNet38CAM in use: what it checks, scripted, in training."""
+"""ResNet38 in use: what it checks, scripted, in training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from camtools.losses import SupConLoss
-from camtools.networks import ContrastiveNetwork, ResNet38CAM
+from camtools.networks import ContrastiveNetwork, ResNet38
 from tests.cam_networks import classifier
 
 
@@ -18,8 +18,8 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-def small_network(**options: Any) -> ResNet38CAM:
-    return ResNet38CAM(width=0.03125, **options)
+def small_network(**options: Any) -> ResNet38:
+    return ResNet38(width=0.03125, **options)
 
 
 def test_no_download() -> None:
@@ -31,17 +31,17 @@ def test_no_download() -> None:
 def test_pretrained_weights_need_the_same_network(change: dict[str, Any]) -> None:
     message = r"pretrained weights fit width=1.0 and in_channels 1 or 3, got width="
     with torch.device("meta"), pytest.raises(ValueError, match=message):
-        ResNet38CAM(pretrained="res38d.pth", **change)
+        ResNet38(pretrained="res38d.pth", **change)
 
 
 @pytest.mark.parametrize("width", [0, -1.0])
 def test_width_is_checked(width: float) -> None:
     with pytest.raises(ValueError, match=f"width is a factor on the channel counts and must be positive, got {width}"):
-        ResNet38CAM(width=width)
+        ResNet38(width=width)
 
 
 def test_width_keeps_at_least_sixteen_channels() -> None:
-    model = ResNet38CAM(width=0.001)
+    model = ResNet38(width=0.001)
     counts = {
         layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer is not model.fc8
     }
@@ -72,7 +72,7 @@ def test_contrastive_pretraining_trains_all_but_the_class_layer() -> None:
 
 
 def test_initial_logits_are_small() -> None:
-    logits = ResNet38CAM(width=0.0625).train()(torch.rand(8, 3, 32, 32))
+    logits = ResNet38(width=0.0625).train()(torch.rand(8, 3, 32, 32))
     assert 0.01 < logits.square().mean().sqrt() < 3
 
 

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 
 from camtools.cams import PatchClassMaps
-from camtools.networks import ResNet38CAM
+from camtools.networks import ResNet38
 from camtools.patches import PatchGrid
 from camtools.transforms import PatchClassMapsd
 from tests.conftest import oblique_affine
@@ -18,7 +18,7 @@ GRID = PatchGrid(16, 8)
 @pytest.fixture
 def maps() -> PatchClassMaps:
     torch.manual_seed(0)
-    return PatchClassMaps(ResNet38CAM(in_channels=1, width=0.02, norm="group"), GRID, scales=(1.0, 1.5), input_size=24)
+    return PatchClassMaps(ResNet38(in_channels=1, width=0.02, norm="group"), GRID, scales=(1.0, 1.5), input_size=24)
 
 
 @pytest.fixture

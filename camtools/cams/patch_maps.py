@@ -73,7 +73,7 @@ class PatchClassMaps:
 
     Args:
         network: classifier with ``class_maps(images) -> (B, K, h, w)``, such as
-            :class:`camtools.networks.ResNet38CAM`; used in evaluation mode and left as it was.
+            :class:`camtools.networks.ResNet38`; used in evaluation mode and left as it was.
         grid: the patches.
         scales: sizes relative to ``input_size``, each > 0.
         input_size: side, in pixels, that the classifier was trained at; None: that of the patches.

@@ -6,7 +6,7 @@ from camtools.networks.contrastive import ContrastiveNetwork
 from camtools.networks.efficientnet_lite_cam import EfficientNetLite0CAM
 from camtools.networks.psp_net import PSPNet
 from camtools.networks.resnet18_cam import ResNet18CAM
-from camtools.networks.resnet38_cam import ResNet38CAM
+from camtools.networks.resnet38 import ResNet38
 from camtools.networks.vgg16_cam import VGG16CAM
 
 __all__ = [
@@ -16,6 +16,6 @@ __all__ = [
     "EfficientNetLite0CAM",
     "PSPNet",
     "ResNet18CAM",
-    "ResNet38CAM",
+    "ResNet38",
     "cam_classifier",
 ]

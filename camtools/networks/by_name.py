@@ -9,7 +9,7 @@ from torch import nn
 
 from camtools.networks.efficientnet_lite_cam import EfficientNetLite0CAM
 from camtools.networks.norms import NormName
-from camtools.networks.resnet38_cam import ResNet38CAM
+from camtools.networks.resnet38 import ResNet38
 
 __all__ = ["cam_classifier"]
 
@@ -26,7 +26,7 @@ def cam_classifier(
     """Make the classifier of a configuration in which the network is a knob.
 
     Args:
-        name: ``"resnet38"`` (:class:`ResNet38CAM`) or ``"efficientnet_lite0"`` (:class:`EfficientNetLite0CAM`).
+        name: ``"resnet38"`` (:class:`ResNet38`) or ``"efficientnet_lite0"`` (:class:`EfficientNetLite0CAM`).
         in_channels: channels of the images.
         num_classes: number of logits.
         width: factor on the channel counts, of ResNet-38 alone.
@@ -39,7 +39,7 @@ def cam_classifier(
 
     Example:
         >>> type(cam_classifier("resnet38", width=0.03125)).__name__
-        'ResNet38CAM'
+        'ResNet38'
     """
     options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
     options |= {"norm": norm, "pretrained": pretrained}
@@ -51,4 +51,4 @@ def cam_classifier(
         return EfficientNetLite0CAM(output_stride=output_stride, **options)
     if output_stride != 8:
         raise ValueError(f"resnet38 has the output stride 8 alone, got output_stride={output_stride}")
-    return ResNet38CAM(width=width, **options)
+    return ResNet38(width=width, **options)

@@ -27,7 +27,7 @@ class EfficientNetLite0CAM(nn.Module):
 
     EfficientNet-B0 without squeeze-and-excitation and with the activation :math:`\min(\max(x, 0), 6)`: 3.4 million
     parameters. Strides beyond ``output_stride`` are replaced by dilation, which changes none of the features at the
-    positions that are left. As in :class:`ResNet38CAM`, the features f of the last three stages are concatenated: the
+    positions that are left. As in :class:`ResNet38`, the features f of the last three stages are concatenated: the
     112 and 320 channels at the ends of stages 6 and 8, of any sign, and the 1280 in [0, 6] of the last convolution,
     interpolated to the resolution of the first where theirs differ. A 1x1 convolution w without bias scores them:
 

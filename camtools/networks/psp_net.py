@@ -63,7 +63,7 @@ class PSPNet(nn.Module):
     on ResNet-38.
 
     Args:
-        backbone: :class:`ResNet38CAM`, :class:`ResNet18CAM`, :class:`VGG16CAM`, or a classifier with ``smallest`` and
+        backbone: :class:`ResNet38`, :class:`ResNet18CAM`, :class:`VGG16CAM`, or a classifier with ``smallest`` and
             ``feature_stages()``: two ``nn.Sequential``, the second of which goes on from the first, the last
             convolution of either with as many channels as its output. Its layers are shared, not copied; its class
             layer takes no part.
@@ -79,8 +79,8 @@ class PSPNet(nn.Module):
 
     Example:
         >>> import torch
-        >>> from camtools.networks import ResNet38CAM
-        >>> segmenter = PSPNet(ResNet38CAM(width=0.03125), channels=16)
+        >>> from camtools.networks import ResNet38
+        >>> segmenter = PSPNet(ResNet38(width=0.03125), channels=16)
         >>> segmenter(torch.rand(2, 3, 64, 48)).shape  # in training: the head and the auxiliary head
         torch.Size([2, 2, 2, 64, 48])
         >>> segmenter.eval()(torch.rand(2, 3, 64, 48)).shape
@@ -142,7 +142,7 @@ class PSPNet(nn.Module):
 def _parts(backbone: nn.Module) -> tuple[nn.Sequential, nn.Sequential, int]:
     if not hasattr(backbone, "feature_stages") or not hasattr(backbone, "smallest"):
         raise ValueError(
-            "PSPNet needs a backbone with feature_stages() and smallest, such as ResNet38CAM, "
+            "PSPNet needs a backbone with feature_stages() and smallest, such as ResNet38, "
             f"got {type(backbone).__name__}"
         )
     stages: Callable[[], tuple[nn.Sequential, nn.Sequential]] = getattr(backbone, "feature_stages")  # noqa: B009

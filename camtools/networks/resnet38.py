@@ -1,144 +1,169 @@
-"""Residual blocks with pre-activation: the parts of the wide ResNet-38."""
+"""The wide ResNet-38 as the classifier of activation maps."""
 
 from __future__ import annotations
 
+import os
+from collections import OrderedDict
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from camtools.networks.norms import Norm
+from camtools.networks.image_size import check_images
+from camtools.networks.imagenet import saved_state
+from camtools.networks.norms import NormName, norm_layer
+from camtools.networks.resnet38_blocks import BasicBlock, BottleneckBlock
+from camtools.networks.resnet_weights import check_fit, load_features
+from camtools.networks.widths import scaled_widths
 
-__all__ = ["BasicBlock", "BottleneckBlock", "PreActivationBlock"]
+__all__ = ["ResNet38"]
 
-
-class PreActivationBlock(nn.Module):
-    r"""Shortcut plus branch, where normalisation and activation come before the convolutions.
-
-    .. math:: y = s(x) + f(a), \qquad a = ReLU(BN(x))
-
-    The shortcut s is a 1x1 convolution of a, or x itself where the block changes neither channels nor resolution.
-
-    Source: Wu et al., Wider or Deeper, Pattern Recognition 2019, section 4.1; names as in the public PyTorch weights.
-
-    Args:
-        inputs: channels of x.
-        outputs: channels of y.
-        stride: of the block.
-        norm: from channels to a layer that normalises them.
-        project: the shortcut is a convolution.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm, project: bool) -> None:
-        super().__init__()
-        self.bn_branch2a = norm(inputs)
-        self.conv_branch1: nn.Module | None = None
-        if project:
-            self.conv_branch1 = nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False)
-
-    def activate(self, x: Tensor) -> Tensor:
-        """The block's own normalisation and activation: a of its input x ``(B, inputs, H, W)``."""
-        return F.relu(self.bn_branch2a(x), inplace=True)
-
-    def forward(self, x: Tensor, activated: Tensor | None = None) -> Tensor:
-        """Compute the block.
-
-        Args:
-            x: ``(B, inputs, H, W)``.
-            activated: ``activate(x)`` where it is known already.
-
-        Returns:
-            ``(B, outputs, H / stride, W / stride)``, rounded up.
-        """
-        if activated is None:
-            activated = self.activate(x)
-        shortcut = x
-        if self.conv_branch1 is not None:
-            shortcut = self.conv_branch1(activated)
-        return shortcut + self.branch(activated)
-
-    def branch(self, activated: Tensor) -> Tensor:
-        """The convolutions f of a."""
-        raise NotImplementedError
+WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+SHALLOW = (
+    *("conv1a", "b2", "b2_1", "b2_2", "b3", "b3_1", "b3_2"),
+    *("b4", "b4_1", "b4_2", "b4_3", "b4_4", "b4_5", "b5", "b5_1", "b5_2"),
+)
+HEADS = ("fc", "linear1000.")  # class layers of the public weights and of the networks trained from them
 
 
-class BasicBlock(PreActivationBlock):
-    """Two 3x3 convolutions.
+class ResNet38(nn.Module):
+    r"""Wide ResNet-38 as a classifier whose activations make activation maps (output stride 8); OEEM's.
+
+    The features f of the last three stages, after normalisation and activation, are concatenated: 512, 1024 and 4096
+    channels. A 1x1 convolution w without bias scores them at every position, and the scores are averaged:
+
+    .. math:: M_k(i) = \sum_c w_{kc} f_c(i), \qquad y_k = \frac{1}{N} \sum_i M_k(i)
+
+    :meth:`class_maps` gives M, :meth:`forward` y. Modules and state dictionary have the names of the public PyTorch
+    weights ``res38d``; the class layer is ``fc8``. Dropouts zero whole channels. Parameters are kept in the
+    channels-last memory format, which is faster on CPUs and with half precision on GPUs.
+
+    Source: Wu et al., Wider or Deeper, Pattern Recognition 2019 (model A1), dilated as in AffinityNet (Ahn and Kwak,
+    CVPR 2018); the classifier of OEEM (Li et al., MICCAI 2022), section 2.1 and eq. 1. The code of OEEM dilates the
+    last block by 2 instead of 4.
 
     Args:
-        inputs: channels of the input.
-        middle: channels between the convolutions.
-        outputs: channels of the output.
-        norm: from channels to a layer that normalises them.
-        stride: of the first convolution.
-        dilation: of the second convolution, and of the first one unless given.
-        first_dilation: of the first convolution.
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        width: factor on every channel count (at least 16 channels remain); 1.0 is ResNet-38.
+        dropout: probability of the dropout before the class layer; those within the last two blocks keep the
+            published 0.3 and 0.5.
+        norm: ``"batch"``; ``"frozen"``: batch normalisation that keeps its running statistics and whose weights do not
+            train, as in OEEM, for networks that start from pretrained weights; ``"group"``: for networks trained from
+            scratch, whose running statistics would not fit images of another stain.
+        pretrained: False starts from He initialisation. A path reads everything but the class layer from a state
+            dictionary of ``res38d`` (with ``in_channels=1`` the first convolution is summed over RGB).
+
+    Attributes:
+        cam_layers: names of the ends of the four stages and of the concatenated features, shallow to deep.
+        embedding_size: number of features.
+        smallest: least height and width of the images.
+
+    Raises:
+        ValueError: a width that is not positive, an unknown norm, or pretrained weights for another network.
 
     Example:
         >>> import torch
-        >>> BasicBlock(16, 32, 48, nn.BatchNorm2d, stride=2)(torch.rand(2, 16, 8, 8)).shape
-        torch.Size([2, 48, 4, 4])
+        >>> model = ResNet38(width=0.03125)
+        >>> model(torch.rand(3, 3, 64, 48)).shape, model.class_maps(torch.rand(3, 3, 64, 48)).shape
+        (torch.Size([3, 2]), torch.Size([3, 2, 8, 6]))
+        >>> model.cam_layers
+        ['b2_2', 'b3_2', 'b4_5', 'b5_2', 'dropout7']
     """
 
     def __init__(
         self,
-        inputs: int,
-        middle: int,
-        outputs: int,
-        norm: Norm,
-        stride: int = 1,
-        dilation: int = 1,
-        first_dilation: int | None = None,
+        in_channels: int = 3,
+        num_classes: int = 2,
+        width: float = 1.0,
+        dropout: float = 0.5,
+        norm: NormName = "batch",
+        pretrained: Literal[False] | str | os.PathLike[str] = False,
     ) -> None:
-        super().__init__(inputs, outputs, stride, norm, project=inputs != outputs or stride != 1)
-        first = dilation if first_dilation is None else first_dilation
-        self.conv_branch2a = _convolution(inputs, middle, dilation=first, stride=stride)
-        self.bn_branch2b1 = norm(middle)
-        self.conv_branch2b1 = _convolution(middle, outputs, dilation=dilation)
+        super().__init__()
+        c = dict(zip(WIDTHS, scaled_widths(WIDTHS, width), strict=True))
+        layer = norm_layer(norm)
+        self.conv1a = nn.Conv2d(in_channels, c[64], kernel_size=3, padding=1, bias=False)
+        self.b2 = BasicBlock(c[64], c[128], c[128], layer, stride=2)
+        self.b2_1, self.b2_2 = (BasicBlock(c[128], c[128], c[128], layer) for _ in range(2))
+        self.b3 = BasicBlock(c[128], c[256], c[256], layer, stride=2)
+        self.b3_1, self.b3_2 = (BasicBlock(c[256], c[256], c[256], layer) for _ in range(2))
+        self.b4 = BasicBlock(c[256], c[512], c[512], layer, stride=2)
+        self.b4_1, self.b4_2, self.b4_3 = (BasicBlock(c[512], c[512], c[512], layer) for _ in range(3))
+        self.b4_4, self.b4_5 = (BasicBlock(c[512], c[512], c[512], layer) for _ in range(2))
+        self.b5 = BasicBlock(c[512], c[512], c[1024], layer, dilation=2, first_dilation=1)
+        self.b5_1, self.b5_2 = (BasicBlock(c[1024], c[512], c[1024], layer, dilation=2) for _ in range(2))
+        self.b6 = BottleneckBlock(c[1024], (c[512], c[1024]), c[2048], layer, dilation=4, dropout=0.3)
+        self.b7 = BottleneckBlock(c[2048], (c[1024], c[2048]), c[4096], layer, dilation=4, dropout=0.5)
+        self.bn7 = layer(c[4096])
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout7 = nn.Dropout2d(dropout)
+        self.embedding_size = c[512] + c[1024] + c[4096]
+        self.fc8 = nn.Conv2d(self.embedding_size, num_classes, kernel_size=1, bias=False)
+        self.cam_layers = ["b2_2", "b3_2", "b4_5", "b5_2", "dropout7"]
+        self.smallest = 8
+        self._initialise(pretrained, width)
+        self.to(memory_format=torch.channels_last)
 
-    def branch(self, activated: Tensor) -> Tensor:
-        """Both convolutions, with normalisation and activation between them."""
-        hidden = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
-        result: Tensor = self.conv_branch2b1(hidden)
-        return result
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images: logits ``(B, num_classes)``, the average of :meth:`class_maps`."""
+        return self.class_maps(images).mean(dim=(2, 3))
 
+    def class_maps(self, images: Tensor) -> Tensor:
+        """Score every class at every position; see the class.
 
-class BottleneckBlock(PreActivationBlock):
-    """A 1x1, a dilated 3x3 and a 1x1 convolution, with dropout of whole channels before the last two.
+        Args:
+            images: ``(B, in_channels, H, W)``, H and W at least 8.
 
-    Args:
-        inputs: channels of the input.
-        middle: channels after the first and after the second convolution.
-        outputs: channels of the output.
-        norm: from channels to a layer that normalises them.
-        dilation: of the 3x3 convolution.
-        dropout: probability of either dropout.
+        Returns:
+            ``(B, num_classes, H / 8, W / 8)``, rounded up, of any sign.
 
-    Example:
-        >>> import torch
-        >>> block = BottleneckBlock(32, (16, 32), 64, nn.BatchNorm2d, dilation=4, dropout=0.3)
-        >>> block(torch.rand(2, 32, 8, 8)).shape
-        torch.Size([2, 64, 8, 8])
-    """
+        Raises:
+            ValueError: another number of dimensions, or images that are too small.
+        """
+        scores: Tensor = self.fc8(self.dropout7(self._features(images)))
+        return scores
 
-    def __init__(
-        self, inputs: int, middle: tuple[int, int], outputs: int, norm: Norm, dilation: int, dropout: float
-    ) -> None:
-        super().__init__(inputs, outputs, stride=1, norm=norm, project=True)
-        self.conv_branch2a = nn.Conv2d(inputs, middle[0], kernel_size=1, bias=False)
-        self.bn_branch2b1 = norm(middle[0])
-        self.dropout_2b1 = nn.Dropout2d(dropout)
-        self.conv_branch2b1 = _convolution(middle[0], middle[1], dilation=dilation)
-        self.bn_branch2b2 = norm(middle[1])
-        self.dropout_2b2 = nn.Dropout2d(dropout)
-        self.conv_branch2b2 = nn.Conv2d(middle[1], outputs, kernel_size=1, bias=False)
+    def embed(self, images: Tensor) -> Tensor:
+        """Features of images, averaged over positions: ``(B, embedding_size)``, >= 0; see :meth:`class_maps`."""
+        return self._features(images).mean(dim=(2, 3))
 
-    def branch(self, activated: Tensor) -> Tensor:
-        """The three convolutions, with normalisation, activation and dropout between them."""
-        hidden = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
-        hidden = self.conv_branch2b1(self.dropout_2b1(hidden))
-        hidden = F.relu(self.bn_branch2b2(hidden), inplace=True)
-        result: Tensor = self.conv_branch2b2(self.dropout_2b2(hidden))
-        return result
+    def feature_stages(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Layers that other networks build on, shared with this one: up to block 5, and blocks 6 and 7.
 
+        The first ends with the sum of block 5, before the normalisation and activation of block 6.
+        """
+        shallow, deep = (
+            nn.Sequential(OrderedDict((name, self.get_submodule(name)) for name in names))
+            for names in (SHALLOW, ("b6", "b7", "bn7", "relu"))
+        )
+        return shallow, deep
 
-def _convolution(inputs: int, outputs: int, dilation: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=dilation, dilation=dilation, bias=False)
+    def _features(self, images: Tensor) -> Tensor:
+        check_images(images, self.smallest)
+        x = self.b2_2(self.b2_1(self.b2(self.conv1a(images))))
+        x = self.b3_2(self.b3_1(self.b3(x)))
+        x = self.b4_2(self.b4_1(self.b4(x)))
+        x = self.b4_5(self.b4_4(self.b4_3(x)))
+        fourth = self.b5.activate(x)
+        x = self.b5_2(self.b5_1(self.b5(x, fourth)))
+        fifth = self.b6.activate(x)
+        last = self.relu(self.bn7(self.b7(self.b6(x, fifth))))
+        return torch.cat([fourth, fifth, last], dim=1)
+
+    def _initialise(self, pretrained: bool | str | os.PathLike[str], width: float) -> None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and layer is not self.fc8:
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        if pretrained is False:
+            return
+        if pretrained is True:
+            raise ValueError(
+                "pretrained must be the path of a res38d state dictionary: camtools cannot download one; "
+                "pass its file, or pretrained=False to train from scratch"
+            )
+        check_fit(width, self.conv1a.in_channels)
+        state = {key.removeprefix("module."): value for key, value in saved_state(pretrained, "ResNet-38").items()}
+        load_features(
+            self, state, first="conv1a", heads=HEADS, source="a state dictionary of res38d", advice="pass its file"
+        )

@@ -17,7 +17,7 @@ from PIL import Image
 from camtools.cams import PatchClassMaps
 from camtools.data import PatchTagger, load_datalist
 from camtools.engine.pooled_scores import read_pooled
-from camtools.networks import PSPNet, ResNet38CAM
+from camtools.networks import PSPNet, ResNet38
 from camtools.patches import PatchGrid
 from camtools.transforms import whole_volume
 from tests.bundles.conftest import OEEM, UMCAM, Bundle, infer, train
@@ -36,13 +36,13 @@ def normalized(path: str) -> torch.Tensor:
 
 
 def trained_segmenter(folder: Path) -> PSPNet:
-    network = PSPNet(ResNet38CAM(**NETWORK), channels=round(512 * OEEM.tiny["width"]), norm="group")
+    network = PSPNet(ResNet38(**NETWORK), channels=round(512 * OEEM.tiny["width"]), norm="group")
     network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True))
     return network.eval()
 
 
 def test_files_hold_the_class_maps_and_the_largest_present_class(trained: Path, dataset: Path) -> None:
-    model = ResNet38CAM(**NETWORK)
+    model = ResNet38(**NETWORK)
     model.load_state_dict(torch.load(trained / "models/classifier.pt", weights_only=True))
     maps = PatchClassMaps(model, PatchGrid(16, 8), scales=OEEM.tiny["scales"], input_size=OEEM.tiny["input_size"])
     tagger = PatchTagger(whole_volume(), PatchGrid(16, 8))
