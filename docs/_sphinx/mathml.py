@@ -34,7 +34,7 @@ def inline(writer: HTML5Translator, node: nodes.math) -> None:
 def block(writer: HTML5Translator, node: nodes.math_block) -> None:
     """Write a formula in a line of its own."""
     number = f"<span class='eqno'>({get_node_equation_number(writer, node)})</span>" if node["number"] else ""
-    writer.body.append(f"<div class='math'>{number}{to_mathml(node.astext(), 'block')}</div>")
+    writer.body.append(f"<div class='math' style='overflow-x: auto'>{number}{to_mathml(node.astext(), 'block')}</div>")
     raise nodes.SkipNode
 
 
