@@ -2,7 +2,7 @@
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := $(UV) run --quiet
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint docs setup clean
 
 demo: setup ## the whole method on built-in phantoms, against the Grad-CAM baseline
 	$(RUN) camtools ablate bundles/umcam/configs/train.yaml --output-dir runs/demo --methods gradcam,umcam+spl
@@ -15,6 +15,9 @@ lint: setup
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
+docs: setup ## the documentation in site/; a warning is an error
+	$(RUN) --group docs sphinx-build --fresh-env --quiet --fail-on-warning --keep-going docs site
+
 setup: $(UV)
 	@$(UV) sync --quiet
 
@@ -23,4 +26,4 @@ setup: $(UV)
 	.uv/bin/python -m pip install --quiet uv
 
 clean:
-	rm -rf .venv .uv runs bundles/*/output bundles/*/models
+	rm -rf .venv .uv runs site bundles/*/output bundles/*/models

@@ -11,7 +11,7 @@ Rule = Literal["otsu", "midpoint"] | float
 """How :func:`map_threshold` chooses; a number is a fraction of the maximum."""
 
 CANDIDATES: tuple[float, ...] = tuple(k / 20 for k in range(1, 20))
-"""Thresholds tried by default on maps in [0, 1]: 0.05, 0.10, ..., 0.95."""
+"""Thresholds tried by default on maps in [0, 1], namely 0.05, 0.10, ..., 0.95."""
 
 _OTSU_BINS = 256
 _ROUNDING = 1e-3
@@ -105,7 +105,9 @@ def intra_class_variance(
 ) -> torch.Tensor:
     r"""Threshold of each map whose two classes are the most uniform in the image.
 
-    .. math:: t^* = \arg\min_t \frac{1}{2} \left( \mathrm{Var}\{I : A > t\} + \mathrm{Var}\{I : A \le t\} \right)
+    .. math::
+        t^* = \operatorname{argmin}_t
+            \frac{1}{2} \left( \mathrm{Var}\{I : A > t\} + \mathrm{Var}\{I : A \le t\} \right)
 
     with population variances, averaged over the channels of the image. The smallest of equally good candidates wins. A
     candidate that leaves a class empty is not allowed; a map for which none is allowed gets its :func:`midpoint`.

@@ -71,7 +71,7 @@ class AblationCAM(ActivationMap):
     Where the logits are a linear head of the global average of the layer, which is checked on every call, setting a
     channel to zero takes :math:`w_{ck} \frac{1}{N} \sum_i f_k(i)` from the logit: one forward pass answers for all
     channels. For every other layer, only the part of the model after it runs again, on batches of copies with one
-    channel set to zero each (:class:`~camtools.cams.replay.Replay`). A channel that is zero already needs no copy.
+    channel set to zero each (``camtools.cams.replay.Replay``). A channel that is zero already needs no copy.
 
     The weights are small differences of large logits. In half precision they would drown in the rounding, so these
     passes run in float32 for models in half precision and under ``torch.autocast`` too, unless the model cannot.

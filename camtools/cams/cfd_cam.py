@@ -75,7 +75,7 @@ class CfdCAM(ActivationMap):
         scale_by_confidence: scale each map to [0, 1] and multiply it by the confidence of the image.
         channel_share: share of the channels whose confidence is computed, in (0, 1]. Below 1, those whose masks cover
             the masks of all best are taken, and the confidences of the others predicted from them
-            (:func:`~camtools.cams.representatives.predicted_confidences`); every channel keeps its mask in the sum.
+            (``camtools.cams.representatives.predicted_confidences``); every channel keeps its mask in the sum.
         scoring_dtype: type of the masked passes, under ``torch.autocast``; None: the model's own. The image itself is
             classified in the model's own type either way.
 

@@ -160,7 +160,7 @@ class FullGrad(ActivationMap):
 
     @property
     def maps_per_image(self) -> int:
-        """One: the layers are added up."""
+        """One, since the layers are added up."""
         return 1
 
     def layer_maps(self, images: Tensor, target: Target) -> list[Tensor]:

@@ -47,7 +47,7 @@ class ScoreCAM(ActivationMap):
     """Score-CAM of any layers of any classifier; see :func:`score_cam` and :class:`~camtools.cams.base.ActivationMap`.
 
     One forward pass gives the activations of all layers, then the image is scored under one mask for each channel of
-    each layer (:func:`~camtools.cams.masks.masked_scores`), so the time is that of the masked passes; the masks
+    each layer (``camtools.cams.masks.masked_scores``), so the time is that of the masked passes; the masks
     themselves take one or two hundredths of a ResNet-18's. The channels of an image that are constant share one mask,
     and one pass. Nothing else is left out: the map is exact.
 

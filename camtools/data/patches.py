@@ -21,7 +21,7 @@ class PatchDataset(VolumeSamples):
         data: volume items (``image``, and ``patch_labels`` or ``label``).
         tagger: cuts volumes into patches and tags them.
         transform: dictionary transforms of one patch, applied every time (augmentation).
-        seed: with the epoch, it fixes the random draws of ``transform`` (:meth:`set_epoch`).
+        seed: with the epoch, it fixes the random draws of ``transform`` (``set_epoch``).
 
     Each sample holds ``image (C, size, size)`` and ``label (K,)``, float32, 1 for each class that is present.
 

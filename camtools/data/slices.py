@@ -39,11 +39,11 @@ class SliceDataset(VolumeSamples):
         transform: dictionary transforms of one slice, applied every time (augmentation).
         pseudo_label_dir: None yields the tag as ``label``, an int64 scalar. A folder yields the pseudo-labels
             written there, ``(K, H, W)`` in [0, 1], one channel for each of ``pseudo_labels``.
-        pseudo_labels: kinds of pseudo-label to load, see :func:`pseudo_label_files`.
+        pseudo_labels: kinds of pseudo-label to load, see ``pseudo_label_files``.
         min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
         slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
         repeats: samples of each slice in an epoch, for random crops of large images.
-        seed: with the epoch, it fixes the random draws of ``transform`` (:meth:`set_epoch`).
+        seed: with the epoch, it fixes the random draws of ``transform`` (``set_epoch``).
 
     Each sample holds ``image (C, H, W)``, ``label``, and ``tag``.
 
@@ -82,7 +82,7 @@ class SliceDataset(VolumeSamples):
         return self.augmented({"image": slices["image"][k], "tag": tag, "label": label})
 
     def files(self, item: dict[str, Any]) -> dict[str, str]:
-        """Image and pseudo-labels; see :meth:`VolumeSamples.files`."""
+        """Image and pseudo-labels; see ``VolumeSamples.files``."""
         if self.pseudo_label_dir is None:
             return super().files(item)
         return super().files(item) | pseudo_label_files(self.pseudo_label_dir, item, self.pseudo_labels)

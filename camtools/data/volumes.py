@@ -93,7 +93,7 @@ def mask_tags(mask: torch.Tensor, axis: int, min_area_fraction: float = 0.0) -> 
 
 
 def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis: int | None = None) -> list[int]:
-    """Slice tags of a volume: the given ones, else derived from its mask (:func:`mask_tags`).
+    """Slice tags of a volume: the given ones, else derived from its mask (``mask_tags``).
 
     Args:
         item: ``image``, and ``slice_labels`` or ``label`` (see :func:`camtools.data.load_datalist`).

@@ -42,7 +42,7 @@ class Evaluation:
             method wrote there.
         pooled: ending of the files of ``"cam"`` and ``"pseudo_mask"`` in ``pseudo_label_dir``, after the name of the
             case (such as ``{"pseudo_mask": "_mask.nii.gz"}``): writes ``pooled_metrics.csv`` too, see
-            :class:`~camtools.engine.pooled_scores.PooledScores`. None does not.
+            ``camtools.engine.pooled_scores.PooledScores``. None does not.
 
     Raises:
         ValueError: another word for ``pseudo_masks``, or another output in ``pooled``.

@@ -31,7 +31,7 @@ def cam_classifier(
         num_classes: number of logits.
         width: factor on the channel counts, of ResNet-38 alone.
         output_stride: of EfficientNet-Lite0 alone; training at 16 takes a third of the time of 8.
-        norm: normalisation, see :func:`camtools.networks.norms.norm_layer`.
+        norm: normalisation, see ``camtools.networks.norms.norm_layer``.
         pretrained: see the classes.
 
     Raises:

@@ -37,7 +37,7 @@ class EfficientNetLite0CAM(nn.Module):
     Parameters are kept in the channels-last memory format, which is faster on CPUs and with half precision on GPUs.
 
     The ImageNet weights were trained on images in [0, 255], minus 127, divided by 128; images in [0, 1] may be scaled
-    to [-1, 1]. They expect TensorFlow's padding (:class:`camtools.networks.efficientnet_lite.SamePadding`).
+    to [-1, 1]. They expect TensorFlow's padding (``camtools.networks.efficientnet_lite.SamePadding``).
 
     Source: Tan and Le, EfficientNet, ICML 2019, table 1; the variant Lite0 is of the authors' code for TensorFlow. The
     head is that of OEEM's classifier (Li et al., MICCAI 2022), section 2.1.

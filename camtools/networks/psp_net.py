@@ -54,7 +54,7 @@ class PyramidPooling(nn.Module):
 class PSPNet(nn.Module):
     """Pyramid scene parsing network on the layers of a classifier of this package.
 
-    The deepest features go through :class:`PyramidPooling` and a head; in training, an auxiliary head reads the
+    The deepest features go through ``PyramidPooling`` and a head; in training, an auxiliary head reads the
     features one stage earlier (:class:`camtools.losses.AuxiliaryLoss` adds its loss). A head is a 3x3 convolution,
     batch normalisation, activation, dropout and a 1x1 convolution to the classes, and its logits are upsampled to the
     images (bilinear, corners not aligned).
@@ -72,7 +72,7 @@ class PSPNet(nn.Module):
         channels: of the head (at least 16 remain); the auxiliary head has a quarter of its own inputs.
         dropout: probability of dropping a channel before either class layer.
         auxiliary: whether there is an auxiliary head.
-        norm: normalisation of pyramid and heads, see :func:`camtools.networks.norms.norm_layer`.
+        norm: normalisation of pyramid and heads, see ``camtools.networks.norms.norm_layer``.
 
     Raises:
         ValueError: another backbone, bins that are not positive, or an unknown norm.

@@ -110,13 +110,18 @@ def train(bundle: Bundle, dataset: Path, folder: Path, *overlays: str, **overrid
     return folder / "run"
 
 
+def inference_knobs(bundle: Bundle, models: Path) -> dict[str, Any]:
+    """Those tiny knobs that inference.yaml has, with the weights in a folder."""
+    known = monai.bundle.ConfigParser.load_config_file(bundle.configs / "inference.yaml")
+    weights = {"checkpoint": str(models / "model.pt"), "classifier_checkpoint": str(models / "classifier.pt")}
+    return {key: value for key, value in (bundle.tiny | weights).items() if key in known}
+
+
 def infer(bundle: Bundle, data: Path, output: Path, models: Path, *overlays: str, **overrides: Any) -> Path:
     """Run inference.yaml on a folder; returns the folder of the masks."""
-    files = bundle.files("inference.yaml", *overlays)
-    known = monai.bundle.ConfigParser.load_config_file(files[0])
-    weights = {"checkpoint": str(models / "model.pt"), "classifier_checkpoint": str(models / "classifier.pt")}
-    knobs = {key: value for key, value in (bundle.tiny | weights).items() if key in known}
-    monai.bundle.run(config_file=files, **(knobs | {"dataset_dir": str(data), "output_dir": str(output)} | overrides))
+    places = {"dataset_dir": str(data), "output_dir": str(output)}
+    settings = inference_knobs(bundle, models) | places | overrides
+    monai.bundle.run(config_file=bundle.files("inference.yaml", *overlays), **settings)
     return output / "predictions"
 
 

@@ -1,0 +1,31 @@
+"""Settings of the documentation, which ``make docs`` writes to ``site/``."""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_sphinx"))
+
+project = "camtools"
+author = copyright = "The camtools authors"
+release = metadata.version("camtools")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "toc"]
+
+html_theme = "furo"
+html_title = f"camtools {release}"
+html_math_renderer = "mathml"
+html_copy_source = False
+html_show_sphinx = False
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_custom_sections = ["Source"]
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+
+nitpicky = True  # a link to nothing is an error
+nitpick_ignore = [("py:class", "camtools.data.samples.VolumeSamples")]
+nitpick_ignore_regex = [("py:class", r"(collections\.abc|monai|numpy|os|pathlib|torch)\..*")]
