@@ -75,7 +75,12 @@ def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], 
 
 
 def data_uri(picture: Image.Image) -> str:
-    """A picture as JPEG inside the page (full colour resolution, so that thin outlines stay sharp)."""
+    """A picture inside the page: as PNG where it has a palette (and with it transparent colours), else as JPEG.
+
+    JPEG keeps the full colour resolution, so that thin outlines stay sharp.
+    """
     stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=88, subsampling=0, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    kind = "png" if picture.mode == "P" else "jpeg"
+    settings = {"quality": 88, "subsampling": 0} if kind == "jpeg" else {}
+    picture.save(stream, format=kind, optimize=True, **settings)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
