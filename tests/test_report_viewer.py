@@ -170,17 +170,17 @@ def test_slices_of_a_long_volume() -> None:
 # ------------------------------------------------------------------ pictures
 
 
-def test_masks_are_outlined_and_lightly_filled() -> None:
+def test_masks_are_outlined_and_predictions_lightly_filled() -> None:
     mask = np.zeros((1, 20, 24))
     mask[0, 4:16, 4:20] = 1
     view = slices_of({"truth": mask, "prediction": mask, "pseudo_label": np.zeros_like(mask)})
-    for key, colour in (("truth", FOREGROUND_COLOUR), ("prediction", BACKGROUND_COLOUR)):
+    for key, colour, inside in (("truth", FOREGROUND_COLOUR, 0), ("prediction", BACKGROUND_COLOUR, 55)):
         layer = draw_layer(view, key, 0)
         assert layer is not None
         drawn = np.asarray(layer.convert("RGBA"))
         assert drawn.shape == (40, 48, 4)
         assert drawn[20, 8].tolist() == [*colour, 255], "rim"
-        assert drawn[20, 24].tolist() == [*colour, 55], "inside"
+        assert drawn[20, 24].tolist() == [*colour, inside]
         assert drawn[2, 2, 3] == 0
     assert draw_layer(view, "pseudo_label", 0) is None
 

@@ -97,13 +97,17 @@ def _linked(value: Any, links: Mapping[str, str]) -> str:
     return f'<a href="{text(links[value])}">{name(value)}</a>' if value in links else name(value)
 
 
-def data_uri(picture: Image.Image) -> str:
+def data_uri(picture: Image.Image, quality: int = 88) -> str:
     """A picture inside the page: as PNG where it has a palette (and with it transparent colours), else as JPEG.
 
     JPEG keeps the full colour resolution, so that thin outlines stay sharp.
+
+    Args:
+        picture: grey, in colour, or with a palette.
+        quality: of JPEG, 1..95.
     """
     stream = io.BytesIO()
     kind = "png" if picture.mode == "P" else "jpeg"
-    settings = {"quality": 88, "subsampling": 0} if kind == "jpeg" else {}
+    settings = {"quality": quality, "subsampling": 0} if kind == "jpeg" else {}
     picture.save(stream, format=kind, optimize=True, **settings)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

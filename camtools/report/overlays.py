@@ -22,7 +22,7 @@ COLOURS: dict[str, Colour] = {
     "truth": FOREGROUND_COLOUR,
 }
 RIMS = {"pseudo_label": 3, "prediction": 3, "truth": 5}  # the wider one below, so that both show where they agree
-FILL = 55  # of 255
+FILLS = {"pseudo_label": 55, "prediction": 55, "truth": 0}  # of 255: nothing hides what lies inside the truth
 LEVELS = 32
 FULL = 0.6  # map value from which on its colour hides the image
 
@@ -44,7 +44,7 @@ def draw_layer(view: CaseSlices, key: str, position: int) -> Image.Image | None:
     """One slice of a layer, with a palette of transparent colours; None where there is nothing to see.
 
     Maps, and pseudo-labels that are probabilities, are the more opaque the higher their value (at half the size,
-    since they are smooth); masks are outlined and lightly filled.
+    since they are smooth); masks are outlined and, but for the truth, lightly filled.
     """
     values = view.layers[key][position]
     if not values.any():
@@ -53,7 +53,7 @@ def draw_layer(view: CaseSlices, key: str, position: int) -> Image.Image | None:
         return _draw_values(values, view.size, map_colours(np.linspace(0, 1, LEVELS)))
     if np.isin(values, (0, 1)).all():
         inside, rim = outline(values > 0.5, view.size, RIMS[key])
-        return _with_palette(inside.astype(np.uint8) + rim, np.array([COLOURS[key]] * 3), bytes((0, FILL, 255)))
+        return _with_palette(inside.astype(np.uint8) + rim, np.array([COLOURS[key]] * 3), bytes((0, FILLS[key], 255)))
     return _draw_values(values, view.size, np.array([COLOURS[key]] * LEVELS))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from PIL import Image
+
 from camtools.report.case_slices import CaseSlices, read_case
 from camtools.report.content import RunContent
 from camtools.report.markup import data_uri
@@ -15,7 +17,8 @@ from camtools.report.scores import case_scores, ranked_predictions
 
 __all__ = ["CaseView", "Views", "draw_views"]
 
-PAGE_BYTES = 12_000_000
+PAGE_BYTES = 14_000_000
+QUALITY, QUALITY_SMALL, SMALL = 80, 92, 160  # pictures of few pixels are enlarged: what JPEG loses would be seen
 TRAINING_CASES = 8
 
 
@@ -109,13 +112,17 @@ def _draw(run: RunContent, slices: CaseSlices) -> CaseView:
         "indices": slices.indices,
         "start": slices.start,
         "size": slices.size,
-        "images": [data_uri(draw_slice(slices, position)) for position in positions],
+        "images": [_image_uri(draw_slice(slices, position)) for position in positions],
         "layers": layers,
         "notes": slices.notes,
     }
     # inside a script element only "<" could end the data
     data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return CaseView(slices.case, slices.split, run.dice(slices.case), data, data_uri(draw_thumbnail(slices)))
+
+
+def _image_uri(picture: Image.Image) -> str:
+    return data_uri(picture, QUALITY_SMALL if max(picture.size) <= SMALL else QUALITY)
 
 
 def _count(number: int) -> str:

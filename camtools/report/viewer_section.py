@@ -56,9 +56,9 @@ def viewer_section(run: RunContent, views: Views) -> str:
 <fieldset><legend>Overlays</legend>{layers}</fieldset>
 <p class="note" id="case-notes" hidden></p>
 <p class="soft" id="viewer-help"><span class="keys"><span id="slice-help">Arrow keys or the mouse wheel over the picture
-scroll through the slices. </span>Keys 1 to {len(LAYERS)} switch overlays. </span>Superior or anterior is up, the
-patient's right on the right (sagittal: anterior on the right); photographs are shown as they are. Masks of training
-cases are not shown.</p>
+scroll through the slices. </span>Keys 1 to {len(LAYERS)} switch overlays. </span>Dots under the slider mark slices with
+truth or prediction. Superior or anterior is up, the patient's right on the right (sagittal: anterior on the right);
+photographs are shown as they are. Masks of training cases are not shown.</p>
 </div></div>{notes}"""
 
 
