@@ -86,11 +86,13 @@ def test_nothing_is_mirrored_whatever_the_order_of_voxels(run: Path, codes: str)
     assert np.array_equal(found.layers["prediction"][shown], np.roll(corner_mask(), 1, axis=0)[..., SLICE].T[::-1])
 
 
-def test_slice_axis_of_the_run_is_taken(run: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "slices"), [({"slice_axis": 0}, SHAPE[0]), ({"slice_axis": "$None"}, 6), ({}, 6), (None, 6)]
+)
+def test_slice_axis_of_the_run_is_taken(run: Path, config: dict[str, Any] | None, slices: int) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
-    manifest["config"]["slice_axis"] = 0
-    write_json(manifest, run / "manifest.json")
-    assert read_case(read_run(run), "case_1").total == SHAPE[0]
+    write_json(manifest | {"config": config}, run / "manifest.json")
+    assert read_case(read_run(run), "case_1").total == slices
 
 
 def test_masks_of_training_cases_are_not_read(run: Path) -> None:
@@ -249,6 +251,11 @@ def test_worst_and_best_come_first_and_the_rest_is_named(run: Path) -> None:
     extremes = html[html.index('id="extremes"') : html.index('id="viewer"')]
     assert re.findall(r"case_<wbr>\d", extremes) == [f"case_<wbr>{number}" for number in (3, 1, 4, 2)]
     assert [link["href"] for link in Page(extremes).all("a")] == ["#view-1", "#view-4", "#view-2", "#view-0"]
+
+
+def test_splits_of_other_names_come_last(run: Path) -> None:
+    views = draw_views(change_rows(run, "case_2", split="external"))
+    assert [(view.case, view.split) for view in views.cases] == [("case_1", "validation"), ("case_2", "external")]
 
 
 def test_case_without_pictures_has_no_link(run: Path) -> None:

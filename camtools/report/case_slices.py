@@ -60,7 +60,7 @@ def read_case(run: RunContent, case: str) -> CaseSlices:
     """
     row = run.dataset_row(case)
     photograph = run.is_photograph(case)
-    axis = (run.manifest.content or {}).get("config", {}).get("slice_axis")
+    axis = _slice_axis(run)
     image = _prepared(Path(row["image"]), axis)
     notes: list[str] = []
     volumes = _read_layers(_layer_files(run, case), image, axis, notes)
@@ -83,6 +83,12 @@ def read_case(run: RunContent, case: str) -> CaseSlices:
         layers={key: shown(np.clip(volume, 0, 1)) for key, volume in volumes.items()},
         notes=tuple(notes),
     )
+
+
+def _slice_axis(run: RunContent) -> int | None:
+    """The run's setting; None, the axis with the largest spacing, where the manifest does not have a number."""
+    axis = ((run.manifest.content or {}).get("config") or {}).get("slice_axis")
+    return axis if isinstance(axis, int) else None
 
 
 def choose_slices(total: int, weights: Array) -> list[int]:

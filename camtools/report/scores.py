@@ -19,6 +19,7 @@ __all__ = [
     "case_scores",
     "pseudo_mask_dice",
     "ranked_predictions",
+    "split_place",
     "summarise",
 ]
 
@@ -74,7 +75,7 @@ def summarise(rows: Sequence[MetricsRow]) -> list[Summary]:
         >>> summarise(rows)[0].cells
         {'dice': '70.0 ± 10.0', 'iou': '50.0 ± 0.0', 'hd95_px': '2.00 ± 0.00'}
     """
-    splits = sorted({row.split for row in rows}, key=lambda split: (_place(split), split))
+    splits = sorted({row.split for row in rows}, key=lambda split: (split_place(split), split))
     summaries = []
     for split in splits:
         for output in reversed(OUTPUTS):
@@ -113,7 +114,8 @@ def pseudo_mask_dice(rows: Sequence[MetricsRow], case: str) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def _place(split: str) -> int:
+def split_place(split: str) -> int:
+    """Order of the splits on the page: test, validation, training, others."""
     return -SPLITS.index(split) if split in SPLITS else 1
 
 

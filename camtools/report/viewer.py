@@ -13,7 +13,7 @@ from camtools.report.case_slices import CaseSlices, read_case
 from camtools.report.content import RunContent
 from camtools.report.markup import data_uri
 from camtools.report.overlays import draw_layer, draw_slice, draw_thumbnail
-from camtools.report.scores import case_scores, ranked_predictions
+from camtools.report.scores import case_scores, ranked_predictions, split_place
 
 __all__ = ["CaseView", "Views", "draw_views"]
 
@@ -59,7 +59,7 @@ class Views:
 
 
 def draw_views(run: RunContent, most_bytes: int = PAGE_BYTES) -> Views:
-    """Draw validation and test cases, and a few training cases, until the page has reached a size.
+    """Draw all cases but those of training, and a few training cases, until the page has reached a size.
 
     The worst and best cases are drawn first, so that they are there when the size does not suffice for all.
 
@@ -80,7 +80,7 @@ def draw_views(run: RunContent, most_bytes: int = PAGE_BYTES) -> Views:
         size += len(view.data)
         views.append(view)
     listed = [str(row.get("case")) for row in run.dataset.content or []]
-    views.sort(key=lambda view: (("test", "validation", "training").index(view.split), listed.index(view.case)))
+    views.sort(key=lambda view: (split_place(view.split), view.split, listed.index(view.case)))
     notes = [f"{_count(len(unreadable))} cannot be shown, the first: {unreadable[0]}"] if unreadable else []
     if left_out:
         notes.append(f"{_count(len(left_out))} left out to keep the page small: {_some(left_out)}.")
@@ -93,7 +93,7 @@ def _by_interest(run: RunContent) -> list[str]:
     ranked = [row.case for row in ranked_predictions(run.metrics.content or []) if row.case in splits]
     half = (len(ranked) + 1) // 2
     pairs = zip_longest(ranked[:half], reversed(ranked[half:]))
-    rest = [case for case, split in splits.items() if split in ("test", "validation")]
+    rest = [case for case, split in splits.items() if split != "training"]
     training = [case for case, split in splits.items() if split == "training"][:TRAINING_CASES]
     return list(dict.fromkeys([*(case for pair in pairs for case in pair if case is not None), *rest, *training]))
 

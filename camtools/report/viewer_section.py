@@ -39,7 +39,7 @@ def viewer_section(run: RunContent, views: Views) -> str:
         return notes or note(run.dataset.note or "The run lists no case.")
     layers = "".join(_layer(number, key) for number, key in enumerate(LAYERS, start=1))
     return f"""
-<noscript>{note("Scrolling through slices needs JavaScript; the script is part of this file.")}</noscript>
+<noscript><p>Scrolling through slices needs JavaScript; the script is part of this file.</p></noscript>
 <div class="viewer" id="slices" hidden>
 <div class="choice"><label for="case">Case (Dice)</label>
 <button type="button" id="previous" aria-label="Previous case">&lsaquo;</button>
@@ -54,7 +54,7 @@ def viewer_section(run: RunContent, views: Views) -> str:
 <div class="row"><label for="opacity">Opacity</label><input type="range" id="opacity" min="0" max="100" value="80">
 <output id="opacity-value" for="opacity">80 %</output></div>
 <fieldset><legend>Overlays</legend>{layers}</fieldset>
-<p class="note" id="case-notes" hidden></p>
+<p class="case-notes note" id="case-notes" hidden></p>
 <p class="soft" id="viewer-help"><span class="keys"><span id="slice-help">Arrow keys or the mouse wheel over the picture
 scroll through the slices. </span>Keys 1 to {len(LAYERS)} switch overlays. </span>Dots under the slider mark slices with
 truth or prediction. Superior or anterior is up, the patient's right on the right (sagittal: anterior on the right);
