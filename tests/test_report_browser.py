@@ -30,7 +30,7 @@ RIGHT, FRONT = 18.5 / 24, 1 - 15.5 / 20  # middle of the mask, as shares of the 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two volumes, and a photograph that was not scored."""
+    """A run of two volumes, and a photograph and a long volume that were not scored."""
     run = make_run(tmp_path_factory.mktemp("browser") / "run")
     rng = np.random.default_rng(0)
     write_volume(run / "image.nii.gz", rng.normal(100, 30, SHAPE) + 200 * corner_mask())
@@ -38,6 +38,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = json.loads((run / "dataset_check.json").read_text())
     rows[1]["image"] = rows[2]["image"] = str(run / "image.nii.gz")
     rows.append({"split": "test", "case": "slide", "image": str(run / "slide.png")})
+    long = write_volume(run / "long.nii.gz", rng.normal(100, 30, (24, 20, 60)))
+    rows.append({"split": "external", "case": "long", "image": long})
     write_json(rows, run / "dataset_check.json")
     return write_report(run)
 
@@ -188,6 +190,9 @@ def test_marks_show_where_the_object_is(reader: Reader) -> None:
 def test_cases_are_chosen_by_list_buttons_and_links(reader: Reader) -> None:
     page = reader.page
     assert reader.label.startswith("case_1")
+    assert reader.act(lambda: page.click("#next")).startswith("long")
+    assert reader.act(lambda: page.click("#next")).startswith("case_2"), "from the last to the first"
+    assert reader.act(lambda: page.click("#previous")).startswith("long")
     assert reader.act(lambda: page.click("#next")).startswith("case_2")
     assert page.url.endswith("#view-0")
     assert reader.act(lambda: page.select_option("#case", "2")).startswith("case_1")
@@ -207,6 +212,15 @@ def test_photograph_has_no_slices(reader: Reader) -> None:
     reader.page.hover("#picture")
     reader.page.mouse.wheel(0, 120)
     reader.page.wait_for_function("place => scrollY > place", arg=place)
+
+
+def test_slices_that_are_left_out_are_named(reader: Reader) -> None:
+    assert not reader.page.is_visible("#case-notes")
+    reader.act(lambda: reader.page.select_option("#case", "3"))
+    assert reader.page.inner_text("#case-notes") == "36 of 60 slices are left out to keep the page small."
+    reader.page.focus("#picture")
+    label = reader.act(lambda: reader.page.keyboard.press("End"))
+    assert label == "long, Slice 24 of 24 shown (index 59), no overlays"
 
 
 @pytest.mark.parametrize("how", ["click", "Enter"])
