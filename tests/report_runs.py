@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -57,6 +59,8 @@ def make_run(folder: Path, names: tuple[str, str] = ("case_1", "case_2"), method
         save_panel(folder, make_panel(name))
         label = write_volume(folder / "data" / f"{name}.nii.gz", corner_mask())
         write_volume(folder / "predictions" / f"{name}.nii.gz", np.roll(corner_mask(), 1, axis=0))
+        for ending in ("cam", "spl"):
+            write_volume(folder / "pseudo_labels" / f"{name}_{ending}.nii.gz", 0.5 * corner_mask().astype(np.float32))
         rows.append({"split": split, "case": name, "image": label, "label": label, "slices": 6, "positive_slices": 1})
         scores.append(MetricsRow(split, "prediction", name, None, SegmentationScores(dice, dice / 2, 2.0, 3.0)))
         scores.append(MetricsRow(split, "pseudo_mask", name, SLICE, SegmentationScores(0.25, 0.2, 4.0)))
@@ -75,6 +79,13 @@ def make_run(folder: Path, names: tuple[str, str] = ("case_1", "case_2"), method
     manifest = {"method": method, "seed": 7, "config": config, "stages": stages, **versions}
     write_json(manifest, folder / "manifest.json")
     return folder
+
+
+def views_of(html: str) -> list[dict[str, Any]]:
+    """The data of the viewer's cases."""
+    return [
+        json.loads(data) for data in re.findall(r'<script type="application/json" id="view-\d+">(.*?)</script>', html)
+    ]
 
 
 class Page(HTMLParser):

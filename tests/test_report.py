@@ -15,7 +15,7 @@ from camtools.report import Report, sheet_section, write_report
 from camtools.report.cells import CELL
 from camtools.report.content import read_run
 from camtools.report.sheet import GAP, LABEL_WIDTH, sheet_rows
-from tests.report_runs import STEPS, Page, make_panel, make_run, save_panel
+from tests.report_runs import STEPS, Page, make_panel, make_run, save_panel, views_of
 
 
 @pytest.fixture
@@ -33,16 +33,19 @@ def page_of(run: Path) -> Page:
 def test_page_is_self_contained(run: Path) -> None:
     html = write_report(run).read_text(encoding="utf-8")
     page = Page(html)
-    assert not page.all("script")
+    assert [sorted(script) for script in page.all("script")] == [["id", "type"], ["id", "type"], []], (
+        "two cases, one script"
+    )
     for tag, attributes in page.elements:
         for name, value in attributes.items():
             assert "http:" not in value
             assert "https:" not in value
+            assert not name.startswith("on"), "no script in attributes"
             if name in ("src", "srcset", "data", "poster", "action") or (name == "href" and tag != "a"):
                 assert value.startswith("data:"), (tag, name)
     assert "url(" not in html
     assert "@import" not in html
-    assert len(page.all("img")) == 2 * len(STEPS)
+    assert len(page.all("img")) == 2 * len(STEPS) + 2
 
 
 def test_page_is_semantic_and_reachable_by_keyboard(run: Path) -> None:
@@ -52,7 +55,12 @@ def test_page_is_semantic_and_reachable_by_keyboard(run: Path) -> None:
     assert len(page.all("h1")) == 1
     assert len(page.all("caption")) == len(page.all("table")) == 5
     assert all(cell["scope"] in ("row", "col") for cell in page.all("th"))
-    assert all(image["alt"] and image["width"] and image["height"] for image in page.all("img"))
+    sheet, cards = page.all("img")[2:], page.all("img")[:2]
+    assert all(image["alt"] and image["width"] and image["height"] for image in sheet)
+    assert all(card["alt"] == "" for card in cards), "the link's words say what they show"
+    labelled = {label["for"] for label in page.all("label") if "for" in label}
+    controls = [*page.all("select"), *(field for field in page.all("input") if field["type"] == "range")]
+    assert {control["id"] for control in controls} <= labelled
     assert all(curve["role"] == "img" and curve["aria-label"] for curve in page.all("svg"))
     scrolling = [part for part in page.all("div") if part.get("class") == "scroll"]
     assert scrolling
@@ -71,7 +79,7 @@ def test_page_holds_the_numbers_of_the_run(run: Path) -> None:
     assert "2.15.0" in page.words
     assert "layers:\n- <x>" in page.words
     html = (run / "report.html").read_text(encoding="utf-8")
-    cases = html[html.index("worst first</caption>") :]
+    cases = html[html.index("one row per case</caption>") :]
     assert cases.index("case_<wbr>1") < cases.index("case_<wbr>2"), "Dice 0.5 comes before Dice 0.75"
     assert [curve["aria-label"].split(":")[0] for curve in page.all("svg")] == [
         "classifier loss",
@@ -85,15 +93,18 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a&b", names=("<u>1", '"><script>x'), method="<i>m</i>")
     save_panel(run, make_panel("<u>1", layers=("<s>", "b")))
     page = page_of(run)
-    for tag in ("i", "u", "s", "script"):
+    for tag in ("i", "u", "s"):
         assert not page.all(tag)
+    assert len(page.all("script")) == 3
+    names = {view["case"] for view in views_of((run / "report.html").read_text(encoding="utf-8"))}
+    assert names == {"<u>1", '"><script>x'}
     for words in ("<i>m</i>", "<u>1", '"><script>x', "Map <s>", "Run a&b"):
         assert words in page.words
 
 
 def test_pictures_have_the_right_size_and_the_page_stays_small(run: Path) -> None:
     page = page_of(run)
-    for image in page.all("img"):
+    for image in page.all("img")[2:]:
         content = base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,"))
         assert Image.open(io.BytesIO(content)).size == (CELL, CELL)
     assert (run / "report.html").stat().st_size < 400_000

@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw
 
 from camtools.engine.cam_quality import CamView
 from camtools.report.cells import CELL, FOREGROUND_COLOUR, draw_outline, frame_cell, overlay_map, slice_picture
+from camtools.report.content import PHOTOGRAPHS
 from camtools.report.panels import to_display
-from camtools.report.sheet import PAPER, PHOTOGRAPHS, SheetRow, write_sheet, write_text
+from camtools.report.sheet import PAPER, SheetRow, write_sheet, write_text
 
 __all__ = ["write_cam_sheet"]
 

@@ -20,7 +20,10 @@ __all__ = [
     "draw_cells",
     "draw_outline",
     "frame_cell",
+    "map_colours",
+    "outline",
     "overlay_map",
+    "resize",
     "slice_picture",
 ]
 
@@ -75,10 +78,11 @@ def draw_cells(
 
 def colour_scale(steps: int) -> NDArray[np.uint8]:
     """``(steps, 3)`` RGB colours of map values from 0 to 1, as they lie over a black image at full strength."""
-    return _colours(np.linspace(0, 1, steps))
+    return map_colours(np.linspace(0, 1, steps))
 
 
-def _colours(values: Array) -> NDArray[np.uint8]:
+def map_colours(values: Array) -> NDArray[np.uint8]:
+    """Map values in [0, 1] as RGB colours, in a last axis."""
     coloured: NDArray[np.uint8] = matplotlib.colormaps[COLOUR_MAP](np.clip(values, 0, 1), bytes=True)[..., :3]
     return coloured
 
@@ -99,17 +103,18 @@ def _window(values: Array, size: Size) -> Image.Image:
     if high <= low:
         low, high = float(values.min()), float(values.max())
     scaled = np.clip((values - low) / max(high - low, 1e-8), 0, 1)
-    return _resize(scaled, size, Image.Resampling.BICUBIC, 255).convert("L")
+    return resize(scaled, size, Image.Resampling.BICUBIC, 255).convert("L")
 
 
-def _resize(values: Array, size: Size, resample: Image.Resampling, scale: float = 1) -> Image.Image:
+def resize(values: Array, size: Size, resample: Image.Resampling, scale: float = 1) -> Image.Image:
+    """Values ``(rows, columns)`` times ``scale``, resampled to ``size`` (columns, rows), as a picture of floats."""
     return Image.fromarray(values.astype(np.float32) * scale).resize(size, resample)
 
 
 def overlay_map(grey: Image.Image, values: Array) -> Image.Image:
     """A map in [0, 1] in colour over a picture of the same slice."""
-    resized = np.asarray(_resize(values, grey.size, Image.Resampling.BILINEAR))
-    return Image.blend(grey, Image.fromarray(_colours(resized)), MAP_SHARE)
+    resized = np.asarray(resize(values, grey.size, Image.Resampling.BILINEAR))
+    return Image.blend(grey, Image.fromarray(map_colours(resized)), MAP_SHARE)
 
 
 def _mark_seeds(grey: Image.Image, foreground: Mask, background: Mask) -> Image.Image:
@@ -130,10 +135,15 @@ def _mark_seeds(grey: Image.Image, foreground: Mask, background: Mask) -> Image.
 
 def draw_outline(picture: Image.Image, mask: Mask, colour: tuple[int, int, int], width: int) -> Image.Image:
     """A picture with the rim of a mask of the same slice, ``width`` pixels wide and inside the mask."""
-    smooth = np.asarray(_resize(mask, picture.size, Image.Resampling.BILINEAR)) > 0.5
     pixels = np.array(picture)
-    pixels[smooth & ~binary_erosion(smooth, iterations=width, border_value=1)] = colour
+    pixels[outline(mask, picture.size, width)[1]] = colour
     return Image.fromarray(pixels)
+
+
+def outline(mask: Mask, size: Size, width: int) -> tuple[Mask, Mask]:
+    """A mask with a smooth rim at ``size`` (columns, rows), and that rim, ``width`` pixels wide and inside the mask."""
+    smooth = np.asarray(resize(mask, size, Image.Resampling.BILINEAR)) > 0.5
+    return smooth, smooth & ~binary_erosion(smooth, iterations=width, border_value=1)
 
 
 def frame_cell(picture: Image.Image) -> Image.Image:

@@ -12,9 +12,10 @@ from camtools.engine.metrics_csv import MetricsRow, read_metrics
 from camtools.engine.pooled_scores import POOLED_FILE, PooledRow, read_pooled
 from camtools.report.panels import Panel, load_panel
 
-__all__ = ["SPLITS", "Part", "RunContent", "read_run"]
+__all__ = ["PHOTOGRAPHS", "SPLITS", "Part", "RunContent", "read_run"]
 
 SPLITS = ("training", "validation", "test")
+PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
 NETWORKS = {"classifier": "classify", "segmenter": "segment"}
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class RunContent:
         pooled: rows of ``pooled_metrics.csv``, which not every bundle writes.
         histories: ``history.json`` by name of the network, for the networks that the run's configuration trains.
         panels: the cases of the contact sheet; cases whose file cannot be read are named in the note.
+        pseudo_labels: folder of the maps and pseudo-labels, which may be that of another run.
     """
 
     folder: Path
@@ -49,10 +51,29 @@ class RunContent:
     pooled: Part[list[PooledRow]]
     histories: Mapping[str, Part[list[dict[str, float]]]]
     panels: Part[list[Panel]]
+    pseudo_labels: Path
 
     def dataset_row(self, case: str) -> dict[str, Any]:
         """What the dataset check found about one case; empty where it is not listed."""
         return next((row for row in self.dataset.content or [] if row.get("case") == case), {})
+
+    def truth_file(self, case: str) -> Path | None:
+        """The mask of a validation or test case.
+
+        Masks of training cases are not shown: nobody should choose settings by them, since the method learns from
+        slice tags.
+        """
+        row = self.dataset_row(case)
+        return Path(row["label"]) if row.get("label") and row.get("split") != "training" else None
+
+    def is_photograph(self, case: str) -> bool:
+        """Whether the case is a 2D image without patient axes."""
+        return str(self.dataset_row(case).get("image", "")).lower().endswith(PHOTOGRAPHS)
+
+    def dice(self, case: str) -> float | None:
+        """Dice of a case's prediction, 0..1; None where it was not scored."""
+        scored = (row for row in self.metrics.content or [] if row.output == "prediction" and row.case == case)
+        return next((row.scores.dice for row in scored), None)
 
 
 def read_run(folder: str | Path) -> RunContent:
@@ -71,6 +92,7 @@ def read_run(folder: str | Path) -> RunContent:
         raise FileNotFoundError(f"Expected the folder of a run, found none at {root}. Give the run's output_dir.")
     manifest: Part[dict[str, Any]] = _read(root / "manifest.json", "check", lambda path: _json(path, dict))
     stages = (manifest.content or {}).get("stages", {})
+    shared = Path(stages.get("pseudo_label", {}).get("folder", root))
     return RunContent(
         folder=root,
         manifest=manifest,
@@ -78,7 +100,9 @@ def read_run(folder: str | Path) -> RunContent:
         metrics=_read(root / "metrics.csv", "evaluate", read_metrics),
         pooled=_read(root / POOLED_FILE, "evaluate", read_pooled),
         histories={name: _history(root, name, step, stages) for name, step in _networks(manifest.content).items()},
-        panels=_panels(_panel_folder(root, stages)),
+        # runs that share their pseudo-labels share the panels as well, in that stage's folder
+        panels=_panels(next((path for path in (shared / "panels", root / "panels") if path.is_dir()), root / "panels")),
+        pseudo_labels=shared if shared != root and shared.is_dir() else root / "pseudo_labels",
     )
 
 
@@ -102,12 +126,6 @@ def _history(root: Path, name: str, step: str, stages: Mapping[str, Any]) -> Par
     folders = [root / name, Path(stages.get(step, {}).get("folder", root / name))]
     paths = [folder / "history.json" for folder in folders]
     return _read(next((path for path in paths if path.is_file()), paths[0]), step, _rows)
-
-
-def _panel_folder(root: Path, stages: Mapping[str, Any]) -> Path:
-    """Folder of the panels; runs that share their pseudo-labels share the panels as well, in that stage's folder."""
-    shared = Path(stages.get("pseudo_label", {}).get("folder", root)) / "panels"
-    return shared if shared.is_dir() else root / "panels"
 
 
 def _json(path: Path, kind: type) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -45,7 +45,15 @@ def scrolling(label: str, body: str) -> str:
     return f'<div class="scroll" role="region" aria-label="{text(label)}" tabindex="0">{body}</div>'
 
 
-def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], numbers: int = 0) -> str:
+def table(
+    caption: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    numbers: int = 0,
+    links: Mapping[str, str] | None = None,
+    sortable: bool = False,
+    ascending: str = "",
+) -> str:
     """A table whose first column names its rows.
 
     Args:
@@ -53,6 +61,9 @@ def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], 
         headings: one per column.
         rows: cells as plain values; they are escaped.
         numbers: how many of the last columns are numbers, which are set flush right.
+        links: first cell of a row -> where it leads to.
+        sortable: the page's script lets people sort it by its headings.
+        ascending: heading of the column that the rows are sorted by already, lowest first.
 
     Returns:
         The table in a region that scrolls sideways on a narrow screen.
@@ -63,19 +74,40 @@ def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], 
     """
     first = len(headings) - numbers
     kinds = ["" if column < first else ' class="number"' for column in range(len(headings))]
-    head = "".join(f'<th scope="col"{kind}>{text(heading)}</th>' for heading, kind in zip(headings, kinds, strict=True))
+    head = "".join(
+        f'<th scope="col"{kind}{_sorted(heading == ascending)}>{text(heading)}</th>'
+        for heading, kind in zip(headings, kinds, strict=True)
+    )
     body = "".join(
-        f'<tr><th scope="row">{name(row[0])}</th>'
+        f'<tr><th scope="row">{_linked(row[0], links or {})}</th>'
         + "".join(f"<td{kind}>{text(cell)}</td>" for cell, kind in zip(row[1:], kinds[1:], strict=True))
         + "</tr>"
         for row in rows
     )
     content = f"<caption>{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-    return scrolling(caption, f"<table>{content}</table>")
+    kind = ' class="sortable"' if sortable else ""
+    return scrolling(caption, f"<table{kind}>{content}</table>")
 
 
-def data_uri(picture: Image.Image) -> str:
-    """A picture as JPEG inside the page (full colour resolution, so that thin outlines stay sharp)."""
+def _sorted(is_sorted: bool) -> str:
+    return ' aria-sort="ascending"' if is_sorted else ""
+
+
+def _linked(value: Any, links: Mapping[str, str]) -> str:
+    return f'<a href="{text(links[value])}">{name(value)}</a>' if value in links else name(value)
+
+
+def data_uri(picture: Image.Image, quality: int = 88) -> str:
+    """A picture inside the page: as PNG where it has a palette (and with it transparent colours), else as JPEG.
+
+    JPEG keeps the full colour resolution, so that thin outlines stay sharp.
+
+    Args:
+        picture: grey, in colour, or with a palette.
+        quality: of JPEG, 1..95.
+    """
     stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=88, subsampling=0, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    kind = "png" if picture.mode == "P" else "jpeg"
+    settings = {"quality": quality, "subsampling": 0} if kind == "jpeg" else {}
+    picture.save(stream, format=kind, optimize=True, **settings)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

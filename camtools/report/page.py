@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
@@ -10,49 +12,64 @@ from typing import Any
 import yaml
 
 from camtools.engine.metrics_csv import MetricsRow
-from camtools.engine.pooled_scores import PooledRow
-from camtools.report.cells import BACKGROUND_COLOUR, FOREGROUND_COLOUR
+from camtools.report.cells import BACKGROUND_COLOUR, FOREGROUND_COLOUR, colour_scale
 from camtools.report.content import SPLITS, RunContent
 from camtools.report.curves import Point, draw_curve, series
+from camtools.report.extremes_section import extremes_section
 from camtools.report.markup import UNKNOWN, note, scrolling, section, table, text
-from camtools.report.scores import SCORES, summarise
+from camtools.report.overlays import COLOURS
+from camtools.report.scores import OUTPUT_NAMES, SCORES, summarise
+from camtools.report.scores_section import scores_section
 from camtools.report.sheet import SheetRow
 from camtools.report.sheet_section import sheet_section
+from camtools.report.viewer import Views
+from camtools.report.viewer_section import view_data, viewer_section
 
 __all__ = ["build_page"]
 
 Card = tuple[str, str, str, str]
 
-OUTPUT_NAMES = {"prediction": "Prediction", "pseudo_mask": "Pseudo-mask", "cam": "CAM"}
 
-
-def build_page(run: RunContent, sheet: Sequence[SheetRow]) -> str:
-    """The whole page: one HTML document that fetches nothing.
+def build_page(run: RunContent, sheet: Sequence[SheetRow], views: Views) -> str:
+    """The whole page: one HTML document that fetches nothing and runs no script but its own.
 
     Args:
         run: what the run left.
         sheet: rows of the contact sheet.
+        views: cases of the viewer.
     """
     manifest = run.manifest.content or {}
     method = manifest.get("method") or "Report"
     sections = {
         "summary": ("Summary", _summary(run)),
-        "scores": ("Scores", _scores(run)),
+        "extremes": ("Worst and best cases", extremes_section(run, views)),
+        "viewer": ("Slices", viewer_section(run, views)),
+        "scores": ("Scores", scores_section(run, views)),
         "curves": ("Training curves", _curves(run)),
         "sheet": ("Contact sheet", sheet_section(run, sheet)),
         "stages": ("Steps of the run", _stages(run)),
         "versions": ("Versions and configuration", _versions(run)),
     }
-    template = files("camtools.report").joinpath("template.html").read_text(encoding="utf-8")
+    sections = {name: (title, body) for name, (title, body) in sections.items() if body}
+    template, script = (_resource(name) for name in ("template.html", "report.js"))
     return Template(template).substitute(
         title=text(f"{method}: {run.folder.resolve().name}"),
         method=text(method),
         foreground="rgb({} {} {})".format(*FOREGROUND_COLOUR),
         background="rgb({} {} {})".format(*BACKGROUND_COLOUR),
+        pseudo_label="rgb({} {} {})".format(*COLOURS["pseudo_label"]),
+        map_colours=", ".join("rgb({} {} {})".format(*colour) for colour in colour_scale(9).tolist()),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data="\n".join(view_data(views)),
         folder=text(run.folder.resolve().name),
         navigation="".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, (title, _) in sections.items()),
         sections="\n".join(section(name, title, body) for name, (title, body) in sections.items()),
     )
+
+
+def _resource(name: str) -> str:
+    return files("camtools.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _summary(run: RunContent) -> str:
@@ -86,49 +103,6 @@ def _score_cards(rows: Sequence[MetricsRow]) -> list[Card]:
             mean, deviation = summary.cells[score.name].split(" ± ")
             cards.append((name, mean, f"±\u00a0{deviation}", f"{unit}: {summary.count}"))
     return cards
-
-
-def _scores(run: RunContent) -> str:
-    if not run.metrics.content:
-        return note(run.metrics.note or "metrics.csv holds no scores: no item has a mask to compare with.")
-    rows = run.metrics.content
-    means = [
-        [
-            summary.split,
-            OUTPUT_NAMES[summary.output],
-            summary.count,
-            *(summary.cells.get(s.name, UNKNOWN) for s in SCORES),
-        ]
-        for summary in summarise(rows)
-    ]
-    predictions = sorted(
-        (row for row in rows if row.output == "prediction"), key=lambda row: (row.scores.dice, -row.scores.hd95_px)
-    )
-    cases = [[row.case, row.split, *(s.text(getattr(row.scores, s.name)) for s in SCORES)] for row in predictions]
-    headings = [score.heading for score in SCORES]
-    caption = "Mean ± standard deviation: predictions per volume in 3D, pseudo-masks per positive slice in 2D"
-    means_table = table(caption, ["Split", "Output", "Number", *headings], means, numbers=5)
-    worst_first = table("Predictions, worst first", ["Case", "Split", *headings], cases, numbers=4) if cases else ""
-    return means_table + _pooled(run.pooled.content or []) + worst_first
-
-
-def _pooled(rows: Sequence[PooledRow]) -> str:
-    """Scores of all pixels and objects of a split; empty where the run has none."""
-    if not rows:
-        return ""
-    names = {"miou": "mIoU (%)", "dice": "Dice (%)", "f1": "F1 (%)"}
-    names |= {"object_dice": "Object Dice (%)", "object_f1": "Object F1 (%)"}
-    shown = [
-        [row.split, OUTPUT_NAMES[row.output], row.images, *(_percent(getattr(row, name)) for name in names)]
-        for row in rows
-    ]
-    caption = "Pixels and objects of all images together: mIoU and Dice are means over object and background"
-    return table(caption, ["Split", "Output", "Number", *names.values()], shown, numbers=6)
-
-
-def _percent(value: float | None) -> str:
-    """A fraction in percent; a dash where it is unknown."""
-    return UNKNOWN if value is None else f"{100 * value:.1f}"
 
 
 def _curves(run: RunContent) -> str:

@@ -9,6 +9,7 @@ from camtools.data.files import atomic_path
 from camtools.report.content import read_run
 from camtools.report.page import build_page
 from camtools.report.sheet import sheet_rows, write_sheet
+from camtools.report.viewer import draw_views
 
 __all__ = ["Report", "write_report"]
 
@@ -41,7 +42,7 @@ def write_report(output_dir: str | Path) -> Path:
         write_sheet(rows, run.folder / "contact_sheet.png")
     page = run.folder / "report.html"
     with atomic_path(page) as temporary:
-        temporary.write_text(build_page(run, rows), encoding="utf-8")
+        temporary.write_text(build_page(run, rows, draw_views(run)), encoding="utf-8")
     logger.info("report: %s", page)
     return page
 

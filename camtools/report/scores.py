@@ -11,7 +11,19 @@ from camtools.engine.metrics_csv import OUTPUTS, MetricsRow
 from camtools.report.content import SPLITS
 from camtools.report.markup import UNKNOWN
 
-__all__ = ["SCORES", "Score", "Summary", "summarise"]
+__all__ = [
+    "OUTPUT_NAMES",
+    "SCORES",
+    "Score",
+    "Summary",
+    "case_scores",
+    "pseudo_mask_dice",
+    "ranked_predictions",
+    "split_place",
+    "summarise",
+]
+
+OUTPUT_NAMES = {"prediction": "Prediction", "pseudo_mask": "Pseudo-mask", "cam": "CAM"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ def summarise(rows: Sequence[MetricsRow]) -> list[Summary]:
         >>> summarise(rows)[0].cells
         {'dice': '70.0 ± 10.0', 'iou': '50.0 ± 0.0', 'hd95_px': '2.00 ± 0.00'}
     """
-    splits = sorted({row.split for row in rows}, key=lambda split: (_place(split), split))
+    splits = sorted({row.split for row in rows}, key=lambda split: (split_place(split), split))
     summaries = []
     for split in splits:
         for output in reversed(OUTPUTS):
@@ -73,7 +85,37 @@ def summarise(rows: Sequence[MetricsRow]) -> list[Summary]:
     return summaries
 
 
-def _place(split: str) -> int:
+def ranked_predictions(rows: Sequence[MetricsRow]) -> list[MetricsRow]:
+    """Rows of predictions, worst first: by Dice, then by distance."""
+    predictions = (row for row in rows if row.output == "prediction")
+    return sorted(predictions, key=lambda row: (row.scores.dice, -row.scores.hd95_px))
+
+
+def case_scores(rows: Sequence[MetricsRow], case: str) -> str:
+    """Scores of one case's prediction, and the mean Dice of its pseudo-masks, in words; empty where it has none.
+
+    Example:
+        >>> from camtools.metrics import SegmentationScores
+        >>> case_scores([MetricsRow("test", "prediction", "a", None, SegmentationScores(0.8, 0.5, 2.0))], "a")
+        'Dice 80.0 %, HD95 2.00 pixels'
+    """
+    parts = []
+    for row in (row for row in rows if row.case == case and row.output == "prediction"):
+        in_mm = row.scores.hd95_mm is not None
+        distance = SCORES[3 if in_mm else 2].text(row.scores.hd95_mm if in_mm else row.scores.hd95_px)
+        parts += [f"Dice {SCORES[0].text(row.scores.dice)} %", f"HD95 {distance} {'mm' if in_mm else 'pixels'}"]
+    mean = pseudo_mask_dice(rows, case)
+    return ", ".join(parts if mean is None else [*parts, f"pseudo-masks Dice {SCORES[0].text(mean)} %"])
+
+
+def pseudo_mask_dice(rows: Sequence[MetricsRow], case: str) -> float | None:
+    """Mean Dice of the pseudo-masks of one case, 0..1; None where none was scored."""
+    found = [row.scores.dice for row in rows if row.case == case and row.output == "pseudo_mask"]
+    return float(np.mean(found)) if found else None
+
+
+def split_place(split: str) -> int:
+    """Order of the splits on the page: test, validation, training, others."""
     return -SPLITS.index(split) if split in SPLITS else 1
 
 

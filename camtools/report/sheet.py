@@ -20,7 +20,6 @@ __all__ = ["SheetRow", "sheet_headings", "sheet_rows", "write_sheet", "write_tex
 
 Colour = tuple[int, int, int]
 
-PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
 LABEL_WIDTH, HEADER, GAP, FOOTER = 260, 40, 6, 48
 LEGEND_WIDTH = 330
 PAPER, INK = (18, 20, 24), (236, 238, 240)
@@ -56,8 +55,7 @@ class SheetRow:
 def sheet_rows(run: RunContent) -> list[SheetRow]:
     """Draw the rows of all panels of a run, by split and case.
 
-    The prediction is ``predictions/<case>.nii.gz``, the truth the mask that the dataset check names. Masks of
-    training cases are not shown: nobody should choose settings by them, since the method learns from slice tags.
+    The prediction is ``predictions/<case>.nii.gz``, the truth :meth:`camtools.report.content.RunContent.truth_file`.
     """
     rows = [_row(run, panel) for panel in run.panels.content or []]
     return sorted(rows, key=lambda row: (SPLITS.index(row.split) if row.split in SPLITS else len(SPLITS), row.case))
@@ -99,18 +97,13 @@ def write_sheet(rows: Sequence[SheetRow], path: str | Path, legend: Mapping[str,
 
 
 def _row(run: RunContent, panel: Panel) -> SheetRow:
-    listed = run.dataset_row(panel.case)
-    split = str(listed.get("split", ""))
+    split = str(run.dataset_row(panel.case).get("split", ""))
     notes: list[str] = []
     prediction = _mask(run.folder / "predictions" / f"{panel.case}.nii.gz", panel, "prediction", notes)
-    truth = None
-    if listed.get("label") and split != "training":
-        truth = _mask(Path(listed["label"]), panel, "mask", notes)
-    photograph = str(listed.get("image", "")).lower().endswith(PHOTOGRAPHS)
-    scored = (row for row in run.metrics.content or [] if row.output == "prediction" and row.case == panel.case)
-    dice = next((row.scores.dice for row in scored), None)
-    cells = draw_cells(panel, prediction, truth, photograph)
-    return SheetRow(panel.case, split, panel.slice_index, dice, cells, tuple(notes))
+    truth_file = run.truth_file(panel.case)
+    truth = None if truth_file is None else _mask(truth_file, panel, "mask", notes)
+    cells = draw_cells(panel, prediction, truth, run.is_photograph(panel.case))
+    return SheetRow(panel.case, split, panel.slice_index, run.dice(panel.case), cells, tuple(notes))
 
 
 def _mask(path: Path, panel: Panel, kind: str, notes: list[str]) -> NDArray[np.bool_] | None:

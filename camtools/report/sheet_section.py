@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camtools.report.cells import CELL, colour_scale
+from camtools.report.cells import CELL
 from camtools.report.content import RunContent
 from camtools.report.markup import UNKNOWN, data_uri, name, note, scrolling, text
 from camtools.report.sheet import SheetRow, sheet_headings
@@ -61,8 +61,7 @@ def _sheet_row(row: SheetRow, headings: Sequence[str], common: Sequence[str]) ->
 
 
 def _legend(headings: Sequence[str]) -> str:
-    colours = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in colour_scale(9).tolist())
-    scale = f'<span class="scale" style="background:linear-gradient(90deg, {colours})"></span>'
+    scale = '<span class="scale"></span>'
     seeds = '<li><span class="disc"></span> foreground seed</li><li><span class="square"></span> background seed</li>'
     return (
         '<ul class="legend">'

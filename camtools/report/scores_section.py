@@ -1,0 +1,76 @@
+"""The tables of scores on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camtools.engine.metrics_csv import MetricsRow
+from camtools.engine.pooled_scores import PooledRow
+from camtools.report.content import RunContent
+from camtools.report.markup import UNKNOWN, note, table
+from camtools.report.scores import OUTPUT_NAMES, SCORES, pseudo_mask_dice, ranked_predictions, summarise
+from camtools.report.viewer import Views
+from camtools.report.viewer_section import view_link
+
+__all__ = ["scores_section"]
+
+HEADINGS = [score.heading for score in SCORES]
+
+
+def scores_section(run: RunContent, views: Views) -> str:
+    """Means of every output, scores of all pixels, and a row per case that leads to its slices.
+
+    Args:
+        run: what the run left; a note says where it has no scores.
+        views: cases of the viewer.
+    """
+    if not run.metrics.content:
+        return note(run.metrics.note or "metrics.csv holds no scores: no item has a mask to compare with.")
+    rows = run.metrics.content
+    return _means(rows) + _pooled(run.pooled.content or []) + _cases(rows, views)
+
+
+def _means(rows: Sequence[MetricsRow]) -> str:
+    means = [
+        [part.split, OUTPUT_NAMES[part.output], part.count, *(part.cells.get(score.name, UNKNOWN) for score in SCORES)]
+        for part in summarise(rows)
+    ]
+    caption = "Mean ± standard deviation: predictions per volume in 3D, pseudo-masks per positive slice in 2D"
+    return table(caption, ["Split", "Output", "Number", *HEADINGS], means, numbers=5, sortable=True)
+
+
+def _cases(rows: Sequence[MetricsRow], views: Views) -> str:
+    predictions = ranked_predictions(rows)
+    if not predictions:
+        return ""
+    pseudo_masks = {row.case: pseudo_mask_dice(rows, row.case) for row in predictions}
+    cases = [
+        [
+            row.case,
+            row.split,
+            *(score.text(getattr(row.scores, score.name)) for score in SCORES),
+            SCORES[0].text(pseudo_masks[row.case]),
+        ]
+        for row in predictions
+    ]
+    headings = ["Case", "Split", *HEADINGS, "Pseudo-mask Dice (%)"]
+    if not any(value is not None for value in pseudo_masks.values()):
+        headings, cases = headings[:-1], [row[:-1] for row in cases]
+    links = {view.case: view_link(number) for number, view in enumerate(views.cases)}
+    caption = "Predictions, one row per case"
+    numbers = len(headings) - 2
+    return table(caption, headings, cases, numbers, links, sortable=True, ascending=SCORES[0].heading)
+
+
+def _pooled(rows: Sequence[PooledRow]) -> str:
+    """Scores of all pixels and objects of a split; empty where the run has none."""
+    if not rows:
+        return ""
+    names = {"miou": "mIoU (%)", "dice": "Dice (%)", "f1": "F1 (%)"}
+    names |= {"object_dice": "Object Dice (%)", "object_f1": "Object F1 (%)"}
+    shown = [
+        [row.split, OUTPUT_NAMES[row.output], row.images, *(SCORES[0].text(getattr(row, name)) for name in names)]
+        for row in rows
+    ]
+    caption = "Pixels and objects of all images together: mIoU and Dice are means over object and background"
+    return table(caption, ["Split", "Output", "Number", *names.values()], shown, numbers=6, sortable=True)
