@@ -79,7 +79,7 @@ class Evaluation:
         for split, item in tqdm(items, desc="evaluate", unit="volume", disable=None):
             truth = read_volume(item["label"])
             prediction = read_volume(self.prediction_dir / f"{case_name(item)}.nii.gz")
-            scores = volume_scores(_mask(prediction), _mask(truth), voxel_spacing(truth.affine).tolist())
+            scores = volume_scores(_mask(prediction), _mask(truth), _spacing(item, truth))
             rows.append(MetricsRow(split, "prediction", case_name(item), None, scores))
         write_metrics(self.output_dir / "metrics.csv", rows)
         if self.pooled is not None:
@@ -118,6 +118,12 @@ def _searched_threshold(pairs: list[tuple[torch.Tensor, torch.Tensor]] | None) -
     threshold = search_dice(*_positive_slices(pairs))
     logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
     return threshold
+
+
+def _spacing(item: Mapping[str, Any], truth: Any) -> list[float] | None:
+    """Voxel spacing in mm; None for photographs (PNG, BMP, TIFF), whose files do not tell it."""
+    known = str(item["image"]).lower().endswith((".nii", ".nii.gz"))
+    return voxel_spacing(truth.affine).tolist() if known else None
 
 
 def _mask(volume: Any) -> torch.Tensor:

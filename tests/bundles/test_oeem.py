@@ -16,6 +16,7 @@ from PIL import Image
 
 from camtools.cams import PatchClassMaps
 from camtools.data import PatchTagger, load_datalist
+from camtools.engine.metrics_csv import read_metrics
 from camtools.engine.pooled_scores import read_pooled
 from camtools.networks import PSPNet, ResNet38
 from camtools.patches import PatchGrid
@@ -85,6 +86,8 @@ def test_coloured_images_with_numbered_glands(tmp_path: Path) -> None:
         (split, out) for split in ("validation", "test") for out in ("cam", "pseudo_mask", "prediction")
     }
     assert all(row.images == 2 and row.object_dice is not None for row in rows.values())
+    predictions = [row.scores for row in read_metrics(run / "metrics.csv") if row.output == "prediction"]
+    assert [scores.hd95_mm for scores in predictions] == [None] * 4  # a PNG has no millimetres
     network = {"in_channels": 3, "intensity_mean": [0.4, 0.5, 0.5]}
     masks = infer(OEEM, data, tmp_path / "out", tmp_path / "models", "evaluate.yaml", **network)
     assert len(list(masks.glob("*.nii.gz"))) == 2
