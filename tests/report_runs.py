@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from dataclasses import replace
@@ -10,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from camtools.data.files import write_json
 from camtools.engine.metrics_csv import MetricsRow, write_metrics
 from camtools.metrics import SegmentationScores
+from camtools.report.content import RunContent, read_run
 from camtools.report.panels import Panel
 from tests.conftest import write_volume
 
@@ -103,3 +107,21 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+def change_rows(run: Path, case: str, **changes: Any) -> RunContent:
+    """The run with another row of the dataset check for one case."""
+    rows = json.loads((run / "dataset_check.json").read_text())
+    write_json([row | (changes if row["case"] == case else {}) for row in rows], run / "dataset_check.json")
+    return read_run(run)
+
+
+def picture(source: str) -> np.ndarray:
+    content = base64.b64decode(source.split("base64,")[1])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")).astype(int)
+
+
+def centre(alpha: np.ndarray) -> tuple[float, float]:
+    """Mean row and column of what is visible, as shares of the picture."""
+    rows, columns = np.nonzero(alpha)
+    return (rows.mean() + 0.5) / alpha.shape[0], (columns.mean() + 0.5) / alpha.shape[1]
