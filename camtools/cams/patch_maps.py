@@ -148,9 +148,8 @@ class PatchClassMaps:
 
     def _at_scale(self, patches: Tensor, scale: float) -> Tensor:
         side = round(self.input_size * scale)
-        chunk = copies_per_pass(patches.new_empty((1, 1, side, side)).expand(len(patches), -1, -1, -1), None)
-        if self.batch_size is not None:
-            chunk = max(1, int(self.batch_size / scale**2))
+        batch_size = None if self.batch_size is None else max(1, int(self.batch_size / scale**2))
+        chunk = copies_per_pass(patches.new_empty(1).expand(len(patches), 1, side, side), batch_size)
         return torch.cat([self._pass(part, side) for part in patches.split(chunk)])
 
     def _pass(self, patches: Tensor, side: int) -> Tensor:

@@ -11,9 +11,28 @@ from typing import Any
 from camtools.data.errors import DataError
 from camtools.data.tag_csv import TagTables
 
-__all__ = ["IMAGE_SUFFIXES", "case_name", "image_stem", "list_volumes", "load_datalist", "volumes_in"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "case_name",
+    "image_stem",
+    "is_photograph",
+    "list_volumes",
+    "load_datalist",
+    "volumes_in",
+]
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".png", ".bmp", ".tif", ".tiff")
+_PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".nii.gz", ".nii", *_PHOTOGRAPHS)
+
+
+def is_photograph(path: str | Path) -> bool:
+    """Whether a file is a 2D image without patient axes and millimetres, by its suffix.
+
+    Example:
+        >>> is_photograph("a.PNG"), is_photograph("a.nii.gz")
+        (True, False)
+    """
+    return str(path).lower().endswith(_PHOTOGRAPHS)
 
 
 def image_stem(path: str | Path) -> str:

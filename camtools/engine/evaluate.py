@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from camtools.data.datalist import case_name
+from camtools.data.datalist import case_name, is_photograph
 from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slices import pseudo_label_files
 from camtools.data.volumes import read_volume
@@ -122,8 +122,7 @@ def _searched_threshold(pairs: list[tuple[torch.Tensor, torch.Tensor]] | None) -
 
 def _spacing(item: Mapping[str, Any], truth: Any) -> list[float] | None:
     """Voxel spacing in mm; None for photographs (PNG, BMP, TIFF), whose files do not tell it."""
-    known = str(item["image"]).lower().endswith((".nii", ".nii.gz"))
-    return voxel_spacing(truth.affine).tolist() if known else None
+    return None if is_photograph(item["image"]) else voxel_spacing(truth.affine).tolist()
 
 
 def _mask(volume: Any) -> torch.Tensor:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from camtools.data.datalist import is_photograph
 from camtools.engine.cam_quality import CamView
 from camtools.report.cells import CELL, FOREGROUND_COLOUR, draw_outline, frame_cell, overlay_map, slice_picture
-from camtools.report.content import PHOTOGRAPHS
 from camtools.report.panels import to_display
 from camtools.report.sheet import PAPER, SheetRow, write_sheet, write_text
 
@@ -35,7 +35,7 @@ def write_cam_sheet(views: Sequence[CamView], split: str, path: str | Path) -> N
 
 
 def _cells(view: CamView) -> dict[str, Image.Image]:
-    photograph = view.path.lower().endswith(PHOTOGRAPHS)
+    photograph = is_photograph(view.path)
     grey = slice_picture(to_display(view.image.numpy(), photograph))
     cells = {"Image": frame_cell(draw_outline(grey, to_display(view.truth.numpy(), photograph), FOREGROUND_COLOUR, 3))}
     for method, (values, mask, dice) in view.overlays.items():

@@ -12,9 +12,9 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from camtools.data.geometry import voxel_spacing
+from camtools.report.cells import windowed
 from camtools.report.content import RunContent
-from camtools.report.panels import to_display
-from camtools.transforms import LoadVolumed, SliceAxisLastd
+from camtools.report.panels import read_prepared, to_display
 
 __all__ = ["LAYERS", "CaseSlices", "choose_slices", "read_case"]
 
@@ -61,7 +61,7 @@ def read_case(run: RunContent, case: str) -> CaseSlices:
     row = run.dataset_row(case)
     photograph = run.is_photograph(case)
     axis = _slice_axis(run)
-    image = _prepared(Path(row["image"]), axis)
+    image = read_prepared(Path(row["image"]), axis)
     notes: list[str] = []
     volumes = _read_layers(_layer_files(run, case), image, axis, notes)
     weights = [_object_per_slice(volumes, keys, image) for keys in (("prediction", "truth"), ("pseudo_label", "map"))]
@@ -132,7 +132,7 @@ def _read_layers(
         if path is None or not path.is_file():
             continue
         try:
-            volume = _prepared(path, axis)
+            volume = read_prepared(path, axis)
         except (OSError, ValueError) as error:
             notes.append(f"{LAYERS[key]}: {error}")
             continue
@@ -142,11 +142,6 @@ def _read_layers(
             expected, found = tuple(image.shape[1:]), tuple(volume.shape[1:])
             notes.append(f"{LAYERS[key]}: expected the shape of the image, {expected}, found {found} in {path.name}.")
     return volumes
-
-
-def _prepared(path: Path, axis: int | None) -> MetaTensor:
-    prepared: MetaTensor = SliceAxisLastd("volume", slice_axis=axis)(LoadVolumed("volume")({"volume": path}))["volume"]
-    return prepared
 
 
 def _object_per_slice(volumes: Mapping[str, Array], keys: tuple[str, ...], image: MetaTensor) -> Array:
@@ -166,8 +161,5 @@ def _size(image: MetaTensor) -> tuple[int, int]:
 
 
 def _windowed(image: Array, photograph: bool) -> Array:
-    """Intensities in [0, 1]: photographs of 8 bits as they are, others from the 0.5th to the 99.5th percentile."""
-    low, high = (0, 255) if photograph and image.max() <= 255 else np.percentile(image, (0.5, 99.5))
-    if high <= low:
-        low, high = float(image.min()), float(image.max())
-    return np.clip((image - low) / max(high - low, 1e-8), 0, 1)
+    """Intensities in [0, 1]: photographs of 8 bits as they are."""
+    return windowed(image, (0, 255) if photograph and image.max() <= 255 else None)

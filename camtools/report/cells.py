@@ -25,6 +25,7 @@ __all__ = [
     "overlay_map",
     "resize",
     "slice_picture",
+    "windowed",
 ]
 
 Array = NDArray[Any]
@@ -94,16 +95,19 @@ def slice_picture(image: Array) -> Image.Image:
     """
     factor = CELL / max(image.shape[:2])
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
-    channels = [_window(channel, size) for channel in np.atleast_3d(image).transpose(2, 0, 1)]
+    channels = [
+        resize(windowed(channel), size, Image.Resampling.BICUBIC, 255).convert("L")
+        for channel in np.atleast_3d(image).transpose(2, 0, 1)
+    ]
     return Image.merge("RGB", channels if len(channels) == 3 else channels * 3)
 
 
-def _window(values: Array, size: Size) -> Image.Image:
-    low, high = np.percentile(values, (0.5, 99.5))
+def windowed(values: Array, limits: tuple[float, float] | None = None) -> Array:
+    """Intensities in [0, 1], between limits; None: from their 0.5th to their 99.5th percentile."""
+    low, high = np.percentile(values, (0.5, 99.5)) if limits is None else limits
     if high <= low:
         low, high = float(values.min()), float(values.max())
-    scaled = np.clip((values - low) / max(high - low, 1e-8), 0, 1)
-    return resize(scaled, size, Image.Resampling.BICUBIC, 255).convert("L")
+    return np.clip((values - low) / max(high - low, 1e-8), 0, 1)
 
 
 def resize(values: Array, size: Size, resample: Image.Resampling, scale: float = 1) -> Image.Image:

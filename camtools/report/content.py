@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from camtools.data.datalist import is_photograph
 from camtools.engine.metrics_csv import MetricsRow, read_metrics
 from camtools.engine.pooled_scores import POOLED_FILE, PooledRow, read_pooled
 from camtools.report.panels import Panel, load_panel
 
-__all__ = ["PHOTOGRAPHS", "SPLITS", "Part", "RunContent", "read_run"]
+__all__ = ["SPLITS", "Part", "RunContent", "read_run"]
 
 SPLITS = ("training", "validation", "test")
-PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
 NETWORKS = {"classifier": "classify", "segmenter": "segment"}
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class RunContent:
 
     def is_photograph(self, case: str) -> bool:
         """Whether the case is a 2D image without patient axes."""
-        return str(self.dataset_row(case).get("image", "")).lower().endswith(PHOTOGRAPHS)
+        return is_photograph(self.dataset_row(case).get("image", ""))
 
     def dice(self, case: str) -> float | None:
         """Dice of a case's prediction, 0..1; None where it was not scored."""

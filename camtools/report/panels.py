@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from camtools.transforms import LoadVolumed, SliceAxisLastd
 
-__all__ = ["Panel", "load_panel", "mask_on_panel", "to_display"]
+__all__ = ["Panel", "load_panel", "mask_on_panel", "read_prepared", "to_display"]
 
 Array = NDArray[Any]
 
@@ -61,6 +62,16 @@ def load_panel(path: str | Path) -> Panel:
     return Panel(case, index, None if axis < 0 else axis, image, layers, arrays)
 
 
+def read_prepared(path: str | Path, slice_axis: int | None) -> MetaTensor:
+    """Read a volume ``(C, X, Y, Z)`` with its slice axis last.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    volume: MetaTensor = SliceAxisLastd("image", slice_axis)(LoadVolumed("image")({"image": path}))["image"]
+    return volume
+
+
 def mask_on_panel(path: str | Path, panel: Panel) -> NDArray[np.bool_]:
     """The slice of a mask file that the panel shows, on the panel's pixels.
 
@@ -78,7 +89,7 @@ def mask_on_panel(path: str | Path, panel: Panel) -> NDArray[np.bool_]:
         ValueError: the mask has no such slice.
         DataError: the file is missing or cannot be read.
     """
-    prepared = SliceAxisLastd("mask", slice_axis=panel.slice_axis)(LoadVolumed("mask")({"mask": path}))["mask"]
+    prepared = read_prepared(path, panel.slice_axis)
     slices = prepared.shape[-1]
     if panel.slice_index >= slices:
         raise ValueError(f"{path}: expected slice {panel.slice_index}, which the panel shows, found {slices} slices.")
