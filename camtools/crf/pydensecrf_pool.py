@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import spawn
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
-import numpy as np
+from numpy.typing import NDArray
 
 from camtools.crf import pydensecrf_worker
 from camtools.crf.pydensecrf_worker import foreground_probability
@@ -33,7 +33,7 @@ _START_PIXELS = 500_000
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def map_slices(build: Callable[[int], Request], slices: int, pixels: int) -> list[np.ndarray]:
+def map_slices(build: Callable[[int], Request], slices: int, pixels: int) -> list[NDArray[Any]]:
     """Foreground marginals of every slice, in order.
 
     Args:
@@ -57,7 +57,7 @@ class WorkerPool:
         self.workers: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
 
-    def map(self, build: Callable[[int], Request], slices: int, worth_a_start: bool) -> list[np.ndarray]:
+    def map(self, build: Callable[[int], Request], slices: int, worth_a_start: bool) -> list[NDArray[Any]]:
         """Marginals of every slice; by this process alone when there is no worker and a start is not worth it."""
         with self._lock:
             while worth_a_start and len(self.workers) < min(_cores(), slices):
@@ -79,12 +79,12 @@ class WorkerPool:
             worker.communicate()
         self.workers.clear()
 
-    def _distribute(self, build: Callable[[int], Request], slices: int) -> list[np.ndarray]:
+    def _distribute(self, build: Callable[[int], Request], slices: int) -> list[NDArray[Any]]:
         idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         for worker in self.workers:
             idle.put(worker)
 
-        def answer(index: int) -> np.ndarray:
+        def answer(index: int) -> NDArray[Any]:
             worker = idle.get()
             try:
                 return _ask(worker, build(index))
@@ -98,7 +98,7 @@ class WorkerPool:
             threads.shutdown(cancel_futures=True)
 
 
-def _ask(worker: subprocess.Popen[bytes], request: Request) -> np.ndarray:
+def _ask(worker: subprocess.Popen[bytes], request: Request) -> NDArray[Any]:
     try:
         pydensecrf_worker.send(cast(IO[bytes], worker.stdin), request)
         succeeded, reply = pydensecrf_worker.receive(cast(IO[bytes], worker.stdout))
@@ -109,7 +109,7 @@ def _ask(worker: subprocess.Popen[bytes], request: Request) -> np.ndarray:
         ) from error
     if not succeeded:
         raise RuntimeError(f"pydensecrf failed in a worker process:\n{reply}")
-    return cast(np.ndarray, reply)
+    return cast(NDArray[Any], reply)
 
 
 def _start_worker() -> subprocess.Popen[bytes]:

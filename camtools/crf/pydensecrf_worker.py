@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
-    Kernel = tuple[np.ndarray, float]
-    Request = tuple[np.ndarray, Sequence[Kernel], int]
+    Kernel = tuple[NDArray[Any], float]
+    Request = tuple[NDArray[Any], Sequence[Kernel], int]
 
 
-def foreground_probability(logits: np.ndarray, kernels: Sequence[Kernel], iterations: int) -> np.ndarray:
+def foreground_probability(logits: NDArray[Any], kernels: Sequence[Kernel], iterations: int) -> NDArray[Any]:
     """Foreground marginals ``(N,)`` of one slice.
 
     Args:
@@ -36,7 +36,7 @@ def foreground_probability(logits: np.ndarray, kernels: Sequence[Kernel], iterat
     model.setUnaryEnergy(np.stack([logits, -logits]) / 2)
     for features, compat in kernels:
         model.addPairwiseEnergy(np.ascontiguousarray(features), compat=compat)
-    foreground: np.ndarray = np.array(model.inference(iterations))[1]
+    foreground: NDArray[Any] = np.array(model.inference(iterations))[1]
     return foreground
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 __all__ = [
     "atomic_folder",
@@ -104,7 +104,7 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def save_like(array: np.ndarray, affine: np.ndarray, reference: str | Path, path: str | Path) -> None:
+def save_like(array: NDArray[Any], affine: NDArray[Any], reference: str | Path, path: str | Path) -> None:
     """Write ``array`` as NIfTI with the geometry of ``reference``, atomically.
 
     Where the reference is NIfTI, its header is taken over (both transforms with their codes, units of space and

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 
 __all__ = [
     "slice_axis_codes",
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 
-def voxel_spacing(affine: Any) -> np.ndarray:
+def voxel_spacing(affine: Any) -> NDArray[Any]:
     """Voxel size along each array axis, in mm, of a ``(4, 4)`` affine.
 
     Example:
@@ -29,7 +30,7 @@ def voxel_spacing(affine: Any) -> np.ndarray:
     return np.asarray(np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0))
 
 
-def stacking_axis(affine: np.ndarray, shape: tuple[int, ...] | None = None) -> int:
+def stacking_axis(affine: NDArray[Any], shape: tuple[int, ...] | None = None) -> int:
     """Array axis along which slices are stacked: the one with the largest spacing; on a tie the last of them.
 
     Args:
@@ -53,7 +54,7 @@ def slice_axis_of(volume: MetaTensor, slice_axis: int | None = None) -> int:
     return stacking_axis(np.asarray(volume.affine), tuple(volume.shape[1:]))
 
 
-def slice_axis_codes(affine: np.ndarray, axis: int) -> str:
+def slice_axis_codes(affine: NDArray[Any], axis: int) -> str:
     """Orientation codes that put array axis ``axis`` last and the in-plane axes in R, A, S order.
 
     The direction of the slice axis is kept, so that slice ``k`` of the file stays slice ``k`` and its tag stays valid.

@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from camtools.data.errors import DataError
 from camtools.data.files import save_like
@@ -120,7 +121,7 @@ def _write_case(case: Case, folder: Path) -> dict[str, Any]:
     return item | describe_mask(mask, affine)
 
 
-def _whole_tumour(image: Path, segmentation: Path) -> tuple[np.ndarray, np.ndarray]:
+def _whole_tumour(image: Path, segmentation: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mask ``(X, Y, Z)`` uint8 and its affine, after a check against the image."""
     try:
         picture, volume = nib.load(image), nib.load(segmentation)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from camtools.data.errors import DataError
@@ -107,7 +107,7 @@ def stop_at(problems: Sequence[str], source: Path) -> None:
         raise DataError(f"Expected complete cases below {source}. Copy these files again:\n{listed}")
 
 
-def describe_mask(mask: np.ndarray, affine: np.ndarray) -> dict[str, int]:
+def describe_mask(mask: NDArray[Any], affine: NDArray[Any]) -> dict[str, int]:
     """Count all slices and those that show the object, along the axis that camtools takes as the slices'.
 
     Example:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from camtools.data.errors import DataError
@@ -187,18 +188,18 @@ def _write_case(case: Case, folder: Path, grades: dict[str, str]) -> dict[str, A
     return item | {"grade": grades[case.name]} | describe_mask(numbers[..., None], np.eye(4))
 
 
-def _colours(path: Path) -> np.ndarray:
+def _colours(path: Path) -> NDArray[Any]:
     """Pixels of an image, ``(rows, columns, 3)`` uint8."""
     return _pixels(path, ("RGB",))
 
 
-def _numbers(path: Path) -> np.ndarray:
+def _numbers(path: Path) -> NDArray[Any]:
     """Mask, ``(rows, columns)`` uint8: the numbers of the source, or 0 and 1 for a mask of 0 and 255."""
     numbers = _pixels(path, _MASK_MODES).astype(np.uint8)
     return (numbers > 0).astype(np.uint8) if set(np.unique(numbers).tolist()) <= {0, 255} else numbers
 
 
-def _pixels(path: Path, modes: tuple[str, ...]) -> np.ndarray:
+def _pixels(path: Path, modes: tuple[str, ...]) -> NDArray[Any]:
     try:
         with Image.open(path) as picture:
             pixels, mode = np.asarray(picture), picture.mode

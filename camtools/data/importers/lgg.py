@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from camtools.data.errors import DataError
@@ -154,7 +155,7 @@ def _write_case(case: Case, folder: Path, channel: int) -> dict[str, Any]:
     return item | describe_mask(mask, _AFFINE)
 
 
-def _binary(path: Path) -> np.ndarray:
+def _binary(path: Path) -> NDArray[Any]:
     """Mask of a slice, ``(rows, columns)`` uint8, 0 and 1; stop at grey values, whose meaning would be a guess."""
     pixels = _pixels(path, "L")
     values = np.unique(pixels)
@@ -163,7 +164,7 @@ def _binary(path: Path) -> np.ndarray:
     return (pixels > 0).astype(np.uint8)
 
 
-def _pixels(path: Path, mode: str) -> np.ndarray:
+def _pixels(path: Path, mode: str) -> NDArray[Any]:
     """Pixels of a TIFF, ``(rows, columns)`` and channels where there are several."""
     try:
         with Image.open(path) as picture:

@@ -111,8 +111,8 @@ def tube_frame(scene: Scene, tube: Tube) -> TubeFrame:
     shown = tube.slices
     centre, radii, angle = (part[shown].astype(np.float32) for part in (tube.centre, tube.radii, tube.angle))
     cos, sin = np.cos(angle), np.sin(angle)
-    x = scene.x[:, :, shown] - centre[:, 0]
-    y = scene.y[:, :, shown] - centre[:, 1]
+    x: FloatArray = scene.x[:, :, shown] - centre[:, 0]
+    y: FloatArray = scene.y[:, :, shown] - centre[:, 1]
     u, v = cos * x + sin * y, cos * y - sin * x
     return TubeFrame(shown, u, v, _outline_distance(u, v, radii[:, 0], radii[:, 1]), radii)
 
