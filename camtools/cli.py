@@ -10,6 +10,7 @@ import yaml
 
 from camtools.cli_errors import plain_errors
 from camtools.cli_import import import_app
+from camtools.cli_label import label
 from camtools.cli_patches import patches
 from camtools.memory import reuse_memory
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
 app.add_typer(import_app, name="import")
+app.command()(label)
 app.command()(patches)
 
 _WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}

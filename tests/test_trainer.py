@@ -18,7 +18,7 @@ from monai.transforms import Compose, RandFlipd
 from camtools.data import SliceDataset, load_datalist
 from camtools.engine import NetworkTrainer, slice_loader
 from camtools.engine.inferers import HalfPrecisionInferer
-from camtools.engine.weights import load_weights
+from camtools.data.weights import load_weights
 from camtools.transforms import LoadVolumed, ScaleSlicesd, SliceAxisLastd
 
 PREPARE = Compose([LoadVolumed("image"), SliceAxisLastd("image"), ScaleSlicesd("image")])

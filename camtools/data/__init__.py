@@ -1,7 +1,7 @@
 """Data: what ``dataset.json`` lists, slice tags, volumes as batches of slices, phantoms."""
 
 from camtools.data.builtin import builtin_dataset
-from camtools.data.datalist import case_name, list_volumes, load_datalist, volumes_in
+from camtools.data.datalist import case_name, list_volumes, load_datalist, volumes_in, with_cases
 from camtools.data.errors import DataError
 from camtools.data.geometry import slices_to_volume, stacking_axis, volume_to_slices
 from camtools.data.patch_tags import PatchTagger, patch_tagged_items
@@ -26,4 +26,5 @@ __all__ = [
     "tagged_items",
     "volume_to_slices",
     "volumes_in",
+    "with_cases",
 ]

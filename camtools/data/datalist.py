@@ -19,6 +19,7 @@ __all__ = [
     "list_volumes",
     "load_datalist",
     "volumes_in",
+    "with_cases",
 ]
 
 _PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
@@ -47,6 +48,16 @@ def image_stem(path: str | Path) -> str:
 def case_name(item: dict[str, Any]) -> str:
     """Name under which outputs of ``item`` are stored: its ``case`` key, else the image's stem."""
     return str(item.get("case") or image_stem(item["image"]))
+
+
+def with_cases(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items with their :func:`case_name` under ``case``; those of MONAI Label come without.
+
+    Example:
+        >>> with_cases([{"image": "a.nii.gz"}])
+        [{'image': 'a.nii.gz', 'case': 'a'}]
+    """
+    return [item | {"case": case_name(item)} for item in items]
 
 
 def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ NEUTRAL_IDS = frozenset(
         "classifier_dir",
         "pseudo_label_dir",
         "device",
+        "initial_weights",
     }
 )
 

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from camtools.data.files import atomic_save, write_json
 from camtools.data.samples import VolumeSamples
+from camtools.data.weights import load_weights
 from camtools.engine.inferers import HalfPrecisionInferer
-from camtools.engine.weights import load_weights
 
 __all__ = ["NetworkTrainer", "slice_loader"]
 

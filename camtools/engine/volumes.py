@@ -15,7 +15,7 @@ from tqdm import tqdm
 from camtools.data.datalist import case_name
 from camtools.data.errors import reason
 from camtools.data.files import file_hash, input_hash_of, save_like
-from camtools.engine.weights import load_weights
+from camtools.data.weights import load_weights
 
 __all__ = ["VolumePipeline", "VolumesFailedError"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from monai.inferers import Inferer
 from monai.transforms import Transform
 
 from camtools.data.geometry import volume_to_slices
+from camtools.data.weights import load_weights
 
 __all__ = ["GateSlicesd", "PredictVolumed"]
 
@@ -63,17 +65,22 @@ class GateSlicesd(Transform):
     one logit its sigmoid). Elsewhere the background's logit is raised above all others.
 
     Args:
-        classifier: trained classifier ``(B, C, H, W) -> (B, K)``.
+        classifier: classifier ``(B, C, H, W) -> (B, K)``.
+        weights: file of its trained weights, read before the first volume; None where it has them.
         target: class of the object.
         threshold: probability, 0..1.
         image_key: prepared volume ``(C, X, Y, Z)``, as the classifier was trained on it.
         pred_key: logits ``(K, X, Y, Z)``, background first.
         batch_size: slices a forward pass.
+
+    Raises:
+        FileNotFoundError: ``weights`` does not exist.
     """
 
     def __init__(
         self,
         classifier: torch.nn.Module,
+        weights: str | Path | None = None,
         target: int = 1,
         threshold: float = 0.5,
         image_key: str = "image",
@@ -81,6 +88,7 @@ class GateSlicesd(Transform):
         batch_size: int = 16,
     ) -> None:
         self.classifier = classifier
+        self.unread = [] if weights is None else [(classifier, weights)]
         self.target = target
         self.threshold = threshold
         self.image_key = image_key
@@ -98,6 +106,8 @@ class GateSlicesd(Transform):
         return result
 
     def _probability(self, volume: MetaTensor) -> torch.Tensor:
+        load_weights("gate", self.unread)
+        self.unread = []
         self.classifier.eval()
         device = next(self.classifier.parameters()).device
         with torch.no_grad():

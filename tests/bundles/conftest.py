@@ -80,7 +80,7 @@ OEEM = Bundle(
         "patch_size": 16,
         "patch_stride": 8,
         "input_size": 32,
-        "network": "resnet38",
+        "architecture": "resnet38",
         "width": 0.02,
         "output_stride": 8,
         "norm": "group",

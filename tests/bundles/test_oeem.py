@@ -116,12 +116,12 @@ def test_paper_overlay_has_the_papers_schedule() -> None:
     assert (parser["segmenter_rate"], parser["segmenter_batch_size"]) == (5e-3, 32)
     iterations = parser["segmenter_epochs"] * (85 * parser["crops_per_slice"] // parser["segmenter_batch_size"])
     assert 9_900 <= iterations <= 10_000
-    assert (parser["network"], parser["width"], parser["norm"], parser["method"]) == ("resnet38", 1, "frozen", "oeem")
+    assert (parser["architecture"], parser["width"], parser["norm"], parser["method"]) == ("resnet38", 1, "frozen", "oeem")
     assert parser["methods#oeem#weighting"] == "loss_norm"
 
 
 def test_other_backbone(dataset: Path, tmp_path: Path) -> None:
-    lite = {"network": "efficientnet_lite0", "width": 1.0, "pyramid_channels": 16, "norm": "batch"}
+    lite = {"architecture": "efficientnet_lite0", "width": 1.0, "pyramid_channels": 16, "norm": "batch"}
     run = train(OEEM, dataset, tmp_path, **lite, classifier_epochs=1, segmenter_epochs=1, scales=[1.0])
     assert (run / "report.html").is_file()
     state = torch.load(tmp_path / "models/model.pt", weights_only=True)

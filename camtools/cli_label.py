@@ -1,0 +1,40 @@
+"""The command ``camtools label``: a MONAI Label server with the trained bundles."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from camtools.cli_errors import plain_errors
+
+__all__ = ["label"]
+
+
+def label(
+    studies: Annotated[str, typer.Option(help="Folder of the volumes, or address of a DICOMweb server.")],
+    models: Annotated[str | None, typer.Option(help="Bundles, separated by commas; by default all trained.")] = None,
+    bundles: Annotated[Path, typer.Option(help="Folder that holds the bundles.")] = Path("bundles"),
+    app: Annotated[Path, typer.Option(help="Folder of the server's own, trainable copies.")] = Path("runs/label"),
+    host: Annotated[str, typer.Option(help="Address to listen on; the server asks for no password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve trained bundles to 3D Slicer or OHIF through MONAI Label, until Ctrl-C."""
+    from camtools.label import prepare_app, trained_bundles
+
+    with plain_errors():
+        chosen = trained_bundles(bundles, models.split(",") if models else None)
+        if not studies.startswith(("http://", "https://")) and not Path(studies).is_dir():
+            raise FileNotFoundError(f"Expected a folder of volumes, found none at {studies}. Check --studies.")
+        try:
+            from monailabel.main import Main
+        except ImportError as error:
+            raise ImportError("camtools label needs MONAI Label: pip install 'camtools[label]'.") from error
+        folder = prepare_app(chosen, app)
+        names = ",".join(bundle.name for bundle in chosen)
+        typer.echo(f"Serving {names} at http://{host}:{port} from {folder}; Ctrl-C stops.")
+        sys.argv = ["monailabel", "start_server", "--app", str(folder), "--studies", studies]
+        sys.argv += ["--host", host, "--port", str(port), "--conf", "models", names]
+        Main().run()

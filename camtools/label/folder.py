@@ -1,0 +1,72 @@
+"""The folder of a MONAI Label app: its ``main.py`` and a copy of each trained bundle."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from camtools.data.files import atomic_folder, atomic_path
+
+__all__ = ["prepare_app", "trained_bundles"]
+
+logger = logging.getLogger("camtools")
+
+_MAIN = '''"""Written by camtools: MONAI Label looks for its app in this file."""
+
+from camtools.label.app import BundlesApp
+
+__all__ = ["BundlesApp"]
+'''
+
+
+def trained_bundles(bundles: str | Path, names: Sequence[str] | None = None) -> list[Path]:
+    """Folders of the bundles that can segment: those with ``models/model.pt``.
+
+    Args:
+        bundles: folder that holds the bundles, such as ``bundles``.
+        names: those wanted; None for all that are trained.
+
+    Raises:
+        ValueError: a name is not that of a bundle.
+        FileNotFoundError: one that was asked for is not trained, or none is.
+    """
+    found = sorted(path.parents[1] for path in Path(bundles).glob("*/configs/inference.yaml"))
+    known = [bundle.name for bundle in found]
+    if unknown := [name for name in names or [] if name not in known]:
+        raise ValueError(f"Expected names of bundles in {bundles} ({', '.join(known) or 'none'}), got {unknown[0]!r}.")
+    wanted = [bundle for bundle in found if names is None or bundle.name in names]
+    trained = [bundle for bundle in wanted if (bundle / "models" / "model.pt").is_file()]
+    missing = [bundle for bundle in wanted if bundle not in trained]
+    if not trained or (names is not None and missing):
+        place = ", ".join(map(str, missing)) or f"a bundle in {bundles}"
+        raise FileNotFoundError(
+            f"Expected trained weights in models/model.pt of {place}, found none. Train first: "
+            "python -m monai.bundle run --config_file BUNDLE/configs/train.yaml."
+        )
+    return trained
+
+
+def prepare_app(bundles: Sequence[Path], app: str | Path) -> Path:
+    """Make or complete the folder of a MONAI Label app; returns it.
+
+    Each bundle is copied to ``app/model/<name>``, because MONAI Label trains in place: the weights of the source stay
+    as they are. A copy that is there already is kept, since it may hold weights trained from users' labels.
+
+    Args:
+        bundles: folders of trained bundles (:func:`trained_bundles`).
+        app: folder of the app; made where it does not exist.
+    """
+    folder = Path(app).resolve()
+    with atomic_path(folder / "main.py") as temporary:
+        temporary.write_text(_MAIN, encoding="utf-8")
+    for bundle in bundles:
+        target = folder / "model" / bundle.name
+        if target.exists():
+            logger.info("%s: its copy in %s is used; move it away to start from %s again", bundle.name, target, bundle)
+            continue
+        target.parent.mkdir(exist_ok=True)
+        with atomic_folder(target) as partial:
+            shutil.copytree(bundle, partial, ignore=shutil.ignore_patterns("output"), dirs_exist_ok=True)
+    return folder

@@ -1,0 +1,54 @@
+"""Inference of a bundle in MONAI Label."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monailabel.tasks.infer.bundle import BundleInferTask
+
+from camtools.data.datalist import is_photograph
+from camtools.data.files import save_like
+
+__all__ = ["BundleInference"]
+
+NIFTI = (".nii", ".nii.gz")
+
+
+class BundleInference(BundleInferTask):
+    """MONAI Label's task for a bundle, with strict weights and the exact geometry of the input.
+
+    MONAI Label itself would go on with weights that do not fit the network, resize a mask of another shape than the
+    image's, and write NIfTI through ITK, which rounds the affine and refuses sheared ones.
+
+    Args:
+        path: folder of the bundle.
+        conf: settings of the server.
+    """
+
+    def __init__(self, path: str, conf: dict[str, str]) -> None:
+        super().__init__(path, conf, load_strict=True, add_post_restore=False)
+        self.dimension = 3  # whole volumes, although the network is 2D
+        self._config["model_filename"] = ["model.pt"]  # other weights in models/ are not of this network
+
+    def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
+        """Write the mask ``(1, X, Y, Z)``; returns its file and further results (none).
+
+        NIfTI of a NIfTI volume is written here, every other format, such as the NRRD that 3D Slicer asks for, by
+        MONAI Label.
+        """
+        source, mask = str(data["image_path"]), data[self.output_label_key][0]
+        suffix = extension or data.get("result_extension")
+        if source.lower().endswith(NIFTI) and suffix in (None, *NIFTI):
+            return self._write_nifti(mask.cpu().numpy().astype(np.uint8), source, suffix or ".nii.gz"), {}
+        shown = mask[..., 0] if is_photograph(source) else mask
+        written: tuple[Any, Any] = super().writer(data | {self.output_label_key: shown}, extension, dtype)
+        return written
+
+    def _write_nifti(self, mask: np.typing.NDArray[np.uint8], source: str, suffix: str) -> str:
+        with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as file:
+            path = Path(file.name)
+        save_like(mask, np.eye(4), source, path)
+        return str(path)
