@@ -30,8 +30,8 @@ def label(
             raise FileNotFoundError(f"Expected a folder of volumes, found none at {studies}. Check --studies.")
         try:
             from monailabel.main import Main
-        except ImportError as error:
-            raise ImportError("camtools label needs MONAI Label: pip install 'camtools[label]'.") from error
+        except ImportError:
+            raise ImportError("camtools label needs MONAI Label: pip install 'camtools[label]'.") from None
         folder = prepare_app(chosen, app)
         names = ",".join(bundle.name for bundle in chosen)
         typer.echo(f"Serving {names} at http://{host}:{port} from {folder}; Ctrl-C stops.")

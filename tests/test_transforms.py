@@ -225,3 +225,21 @@ def test_gate_empties_negative_slices_alone(logits: int) -> None:
     assert ungated[0, 0, 2] == 1
     assert gated[..., [0, 2]].sum() == 0
     assert torch.equal(gated[..., 1], ungated[..., 1])
+
+
+def test_gate_reads_its_weights_once(tmp_path: Path) -> None:
+    torch.save({"scale": torch.tensor([-1.0])}, tmp_path / "classifier.pt")  # turns the verdict round
+    image = MetaTensor(torch.full((1, 4, 4, 2), 0.2), affine=torch.eye(4))
+    image[..., 1] = 0.8
+    logits = torch.stack([torch.zeros(4, 4, 2), torch.ones(4, 4, 2)])
+    gate = GateSlicesd(MeanClassifier(2), weights=tmp_path / "classifier.pt")
+    data = {"image": image, "pred": MetaTensor(logits)}
+    assert gate(data)["pred"].argmax(dim=0)[0, 0].tolist() == [1, 0]
+    (tmp_path / "classifier.pt").unlink()
+    assert gate(data)["pred"].argmax(dim=0)[0, 0].tolist() == [1, 0]
+
+
+def test_gate_without_its_weights_names_the_file(tmp_path: Path) -> None:
+    gate = GateSlicesd(MeanClassifier(2), weights=tmp_path / "gone.pt")
+    with pytest.raises(FileNotFoundError, match=r"gate: expected trained weights at .*gone\.pt"):
+        gate({"image": volume_of(1), "pred": MetaTensor(torch.zeros(2, 4, 4, 1))})

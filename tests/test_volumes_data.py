@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -121,3 +122,14 @@ def test_slices_and_volumes_are_views_of_each_other() -> None:
     assert slices.shape == (5, 2, 3, 4)
     assert torch.equal(slices_to_volume(slices), volume)
     assert torch.equal(slices[3], volume[..., 3])
+
+
+def test_big_endian_files_are_read(tmp_path: Path) -> None:
+    values = np.arange(60, dtype=">i2").reshape(3, 4, 5)
+    header = nib.Nifti1Header(endianness=">")
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 2.0, 3.0, 1.0]), header), tmp_path / "a.nii")
+    assert nib.load(tmp_path / "a.nii").header.endianness == ">"
+    volume = read_volume(tmp_path / "a.nii")
+    assert volume.dtype == torch.float32
+    np.testing.assert_array_equal(volume[0], values)
+    np.testing.assert_array_equal(volume.affine, np.diag([1.0, 2.0, 3.0, 1.0]))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import LoadImage
+from monai.data import MetaTensor, NibabelReader, PILReader
+from monai.transforms import EnsureChannelFirst
 
 from camtools.data.datalist import is_photograph
 from camtools.data.errors import DataError
 from camtools.data.geometry import slice_axis_of
-
-# MONAI builds all its readers for every file; that of DICOM warns each time that a decoder for GPUs is absent
-logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 __all__ = ["check_same_geometry", "mask_tags", "read_volume", "slice_tags", "tagged_items"]
 
@@ -36,8 +32,9 @@ def read_volume(path: str | Path) -> MetaTensor:
     if source.stat().st_size == 0:
         raise DataError(f"{source} is empty (0 bytes). Copy or export the file again.")
     try:
-        reader = "PILReader" if is_photograph(source) else "NibabelReader"
-        image = LoadImage(reader, image_only=True, ensure_channel_first=True, dtype=np.float32)(source)
+        reader = PILReader() if is_photograph(source) else NibabelReader()
+        values, header = reader.get_data(reader.read(source))
+        image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values.astype(np.float32), header))
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(

@@ -116,7 +116,12 @@ def test_paper_overlay_has_the_papers_schedule() -> None:
     assert (parser["segmenter_rate"], parser["segmenter_batch_size"]) == (5e-3, 32)
     iterations = parser["segmenter_epochs"] * (85 * parser["crops_per_slice"] // parser["segmenter_batch_size"])
     assert 9_900 <= iterations <= 10_000
-    assert (parser["architecture"], parser["width"], parser["norm"], parser["method"]) == ("resnet38", 1, "frozen", "oeem")
+    assert (parser["architecture"], parser["width"], parser["norm"], parser["method"]) == (
+        "resnet38",
+        1,
+        "frozen",
+        "oeem",
+    )
     assert parser["methods#oeem#weighting"] == "loss_norm"
 
 

@@ -1,0 +1,110 @@
+"""MONAI Label's tasks on the bundles (camtools.label.app, camtools.label.infer, camtools.label.train)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigParser
+
+from tests.bundles.conftest import UMCAM, Bundle
+from tests.bundles.label_server import copy_bundle
+from tests.conftest import blob_volume, write_volume
+
+pytest.importorskip("monailabel.tasks.train.bundle", reason="needs the extra 'label'")
+
+
+@pytest.fixture
+def copied(bundle: Bundle, trained: Path, tmp_path: Path) -> Path:
+    return copy_bundle(bundle, trained / "models", tmp_path / bundle.name)
+
+
+def training_config(bundle: Path, tmp_path: Path, **overrides: Any) -> ConfigParser:
+    """train.yaml under the ids that MONAI Label overrides."""
+    image, label = blob_volume(1)
+    item = {
+        "image": write_volume(tmp_path / "image.nii.gz", image),
+        "label": write_volume(tmp_path / "label.nii.gz", label),
+    }
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs/train.yaml"))
+    settings = {
+        "bundle_root": str(bundle),
+        "train#trainer#max_epochs": 7,
+        "train#dataset#data": [item],
+        "device": "cpu",
+    }
+    for key, value in (settings | {"validate#dataset#data": [], "splits#test": []} | overrides).items():
+        parser[key] = value
+    return parser
+
+
+def test_stock_inference_task_gives_the_same_mask(copied: Path, tmp_path: Path) -> None:
+    from monailabel.tasks.infer.bundle import BundleInferTask
+
+    from camtools.label.infer import BundleInference
+
+    image = write_volume(tmp_path / "a.nii.gz", blob_volume(3)[0])
+    masks = []
+    for task in (BundleInferTask(str(copied), {}), BundleInference(str(copied), {})):
+        path, _ = task({"image": image, "device": "cpu"})
+        masks.append(nib.load(path))
+        np.testing.assert_allclose(masks[-1].affine, nib.load(image).affine, atol=1e-5)
+    np.testing.assert_array_equal(masks[0].dataobj, masks[1].dataobj)
+
+
+def test_weights_that_do_not_fit_are_refused(trained_umcam: Path, tmp_path: Path) -> None:
+    from camtools.label.infer import BundleInference
+
+    copied = copy_bundle(UMCAM, trained_umcam / "models", tmp_path / "umcam")
+    torch.save({"other": torch.zeros(1)}, copied / "models/model.pt")
+    image = write_volume(tmp_path / "a.nii.gz", blob_volume(3)[0])
+    with pytest.raises(RuntimeError, match="Missing key"):
+        BundleInference(str(copied), {})({"image": image, "device": "cpu"})
+
+
+@pytest.fixture
+def trained_umcam(train_once: Any) -> Path:
+    return train_once(UMCAM)
+
+
+def test_stock_training_task_loads_the_present_weights(copied: Path, tmp_path: Path) -> None:
+    """The handler that MONAI Label adds finds the id ``network`` and the trainer runs it."""
+    from monailabel.tasks.train.bundle import BundleTrainTask
+
+    handlers: list[Any] = []
+    BundleTrainTask(str(copied), {})._load_checkpoint(str(copied / "models/model.pt"), True, handlers)
+    parser = training_config(copied, tmp_path, **{"train#handlers": handlers, "output_dir": str(tmp_path / "run")})
+    handler = parser.get_parsed_content("train#handlers")[0]
+    network = parser.get_parsed_content("network")
+    expected = torch.load(copied / "models/model.pt", weights_only=True)
+    trainer = parser.get_parsed_content("train#trainer")
+    assert trainer.state.max_epochs == 7
+    handler(trainer)
+    assert all(torch.equal(value, expected[key]) for key, value in network.state_dict().items())
+
+
+def test_initial_weights_are_read_before_the_first_epoch(copied: Path, tmp_path: Path) -> None:
+    weights = {
+        key: torch.full_like(value, 0.25)
+        for key, value in torch.load(copied / "models/model.pt", weights_only=True).items()
+    }
+    torch.save(weights, tmp_path / "start.pt")
+    knobs = {"initial_weights": str(tmp_path / "start.pt"), "output_dir": str(tmp_path / "run")}
+    knobs["pretrain_dir"] = str(tmp_path / "none")
+    trainer = training_config(copied, tmp_path, **knobs).get_parsed_content("train#trainer")
+    trainer.fire_event(Events.STARTED)
+    assert all(torch.equal(value, weights[key]) for key, value in trainer.bare_network.state_dict().items())
+
+
+def test_learning_rate_falls_to_the_end_of_the_epochs_asked_for(copied: Path, tmp_path: Path) -> None:
+    knobs = {"train#trainer#max_epochs": 40, "output_dir": str(tmp_path / "run")}
+    parser = training_config(copied, tmp_path, **knobs)
+    schedule = parser.get_parsed_content("train#lr_scheduler")
+    steps = getattr(schedule, "T_max", None) or schedule.total_iters // len(parser.get_parsed_content("train#loader"))
+    assert steps == 40

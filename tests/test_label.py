@@ -1,0 +1,85 @@
+"""Folder of a MONAI Label app and the command that serves it (camtools.label.folder, camtools.cli_label)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from camtools.cli import app
+from camtools.label import prepare_app, trained_bundles
+
+
+def write_bundle(folder: Path, trained: bool = True) -> Path:
+    (folder / "configs").mkdir(parents=True)
+    (folder / "configs/inference.yaml").write_text("a: 1\n")
+    (folder / "output").mkdir()
+    (folder / "output/large.bin").write_bytes(b"0")
+    (folder / "models").mkdir()
+    if trained:
+        (folder / "models/model.pt").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Path:
+    write_bundle(tmp_path / "bundles/one")
+    write_bundle(tmp_path / "bundles/two")
+    write_bundle(tmp_path / "bundles/untrained", trained=False)
+    return tmp_path / "bundles"
+
+
+def test_trained_bundles(bundles: Path) -> None:
+    assert trained_bundles(bundles) == [bundles / "one", bundles / "two"]
+    assert trained_bundles(bundles, ["two"]) == [bundles / "two"]
+
+
+def test_unknown_bundle_lists_the_known(bundles: Path) -> None:
+    with pytest.raises(ValueError, match=r"names of bundles in .*bundles \(one, two, untrained\), got 'three'"):
+        trained_bundles(bundles, ["one", "three"])
+
+
+def test_untrained_bundle_says_how_to_train(bundles: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"model\.pt of .*untrained, found none\. Train first: python -m monai"):
+        trained_bundles(bundles, ["one", "untrained"])
+    with pytest.raises(FileNotFoundError, match=r"model\.pt of a bundle in .*nowhere, found none"):
+        trained_bundles(tmp_path / "nowhere")
+
+
+def test_app_holds_copies_without_outputs(bundles: Path, tmp_path: Path) -> None:
+    folder = prepare_app(trained_bundles(bundles), tmp_path / "app")
+    assert (folder / "model/one/models/model.pt").read_bytes() == b"weights"
+    assert not (folder / "model/one/output").exists()
+    assert "camtools.label.app" in (folder / "main.py").read_text()
+
+
+def test_copy_that_was_trained_is_kept(bundles: Path, tmp_path: Path) -> None:
+    folder = prepare_app([bundles / "one"], tmp_path / "app")
+    (folder / "model/one/models/model.pt").write_bytes(b"from labels")
+    prepare_app(trained_bundles(bundles), tmp_path / "app")
+    assert (folder / "model/one/models/model.pt").read_bytes() == b"from labels"
+    assert (folder / "model/two/models/model.pt").read_bytes() == b"weights"
+
+
+def test_studies_must_exist(bundles: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["label", "--studies", str(tmp_path / "gone"), "--bundles", str(bundles)])
+    assert result.exit_code == 1
+    assert "Expected a folder of volumes, found none at" in result.output
+
+
+def test_without_monai_label_the_extra_is_named(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "monailabel", None)
+    monkeypatch.setitem(sys.modules, "monailabel.main", None)
+    arguments = ["--studies", str(tmp_path), "--bundles", str(bundles), "--app", str(tmp_path / "app")]
+    result = CliRunner().invoke(app, ["label", *arguments])
+    assert result.exit_code == 1
+    assert "camtools label needs MONAI Label: pip install 'camtools[label]'" in result.output
+    assert not (tmp_path / "app").exists()
+
+
+def test_other_commands_do_not_need_monai_label() -> None:
+    code = "import sys; sys.modules['monailabel'] = None; import camtools.label, camtools.cli"
+    subprocess.run([sys.executable, "-c", code], check=True)
