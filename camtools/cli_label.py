@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +22,7 @@ def label(
     app: Annotated[Path, typer.Option(help="Folder of the server's own, trainable copies.")] = Path("runs/label"),
     host: Annotated[str, typer.Option(help="Address to listen on; the server asks for no password.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    modality: Annotated[str, typer.Option(help="Modality of the series of a DICOMweb server.")] = "MR",
 ) -> None:
     """Serve trained bundles to 3D Slicer or OHIF through MONAI Label, until Ctrl-C."""
     from camtools.label import prepare_app, trained_bundles
@@ -28,6 +31,7 @@ def label(
         chosen = trained_bundles(bundles, models.split(",") if models else None)
         if not studies.startswith(("http://", "https://")) and not Path(studies).is_dir():
             raise FileNotFoundError(f"Expected a folder of volumes, found none at {studies}. Check --studies.")
+        os.environ.setdefault("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", json.dumps({"Modality": modality}))
         try:
             from monailabel.main import Main
         except ImportError:

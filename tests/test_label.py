@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -78,6 +80,24 @@ def test_without_monai_label_the_extra_is_named(bundles: Path, tmp_path: Path, m
     assert result.exit_code == 1
     assert "camtools label needs MONAI Label: pip install 'camtools[label]'" in result.output
     assert not (tmp_path / "app").exists()
+
+
+def test_command_starts_monai_label_on_loopback(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    main = ModuleType("monailabel.main")
+    main.Main = lambda: SimpleNamespace(run=lambda: started.append(sys.argv))
+    monkeypatch.setitem(sys.modules, "monailabel", ModuleType("monailabel"))
+    monkeypatch.setitem(sys.modules, "monailabel.main", main)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.delenv("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", raising=False)
+    archive = "http://127.0.0.1:8042/dicom-web"
+    arguments = ["--studies", archive, "--bundles", str(bundles), "--app", str(tmp_path / "app"), "--modality", "CT"]
+    result = CliRunner().invoke(app, ["label", *arguments])
+    assert result.exit_code == 0, result.output
+    assert "Serving one,two at http://127.0.0.1:8000" in result.output
+    places = ["--app", str(tmp_path / "app"), "--studies", archive, "--host", "127.0.0.1", "--port", "8000"]
+    assert started == [["monailabel", "start_server", *places, "--conf", "models", "one,two"]]
+    assert os.environ.pop("MONAI_LABEL_DICOMWEB_SEARCH_FILTER") == '{"Modality": "CT"}'
 
 
 def test_other_commands_do_not_need_monai_label() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from typing import Any
 
 from monailabel.interfaces.app import MONAILabelApp
@@ -13,6 +15,8 @@ from camtools.label.infer import BundleInference
 from camtools.label.train import BundleTraining
 
 __all__ = ["BundlesApp"]
+
+logger = logging.getLogger("camtools")
 
 
 class BundlesApp(MONAILabelApp):
@@ -46,3 +50,11 @@ class BundlesApp(MONAILabelApp):
     def init_strategies(self) -> dict[str, Any]:
         """Which volume to label next."""
         return {"random": Random(), "first": First()}
+
+    def _download_dcmqi_tools(self) -> None:
+        """MONAI Label would fetch a program when it starts on a DICOMweb server; here nothing is fetched."""
+        if shutil.which("itkimage2segimage") is None:
+            logger.warning(
+                "Submitted labels cannot be stored as DICOM-SEG: expected the program itkimage2segimage on the path, "
+                "found none. Install it (pip install dcmqi) and start again."
+            )
