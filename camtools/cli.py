@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
 from camtools.cli_errors import plain_errors
 from camtools.cli_import import import_app
 from camtools.cli_label import label
+from camtools.cli_overrides import WITH_OVERRIDES, overrides
 from camtools.cli_patches import patches
 from camtools.memory import reuse_memory
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
 app.add_typer(import_app, name="import")
-app.command()(label)
+app.command(context_settings=WITH_OVERRIDES)(label)
 app.command()(patches)
 
-_WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 _ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
 _Overlay = Annotated[list[Path] | None, typer.Option(help="Overlay of the configuration; may be repeated.")]
 _Split = Annotated[str, typer.Option(help="Split with masks: validation or test.")]
@@ -41,12 +40,6 @@ _ChannelShare = Annotated[
         "--channel-share", "--channel_share", help="Cfd-CAM: share of the channels that are scored; 1 is exact."
     ),
 ]
-
-
-def _overrides(arguments: list[str]) -> dict[str, Any]:
-    if len(arguments) % 2 or any(not name.startswith("--") for name in arguments[::2]):
-        raise ValueError(f"Expected pairs of --id value after the options, got {' '.join(arguments)}.")
-    return {name[2:]: yaml.safe_load(value) for name, value in zip(arguments[::2], arguments[1::2], strict=True)}
 
 
 def _dtype(name: str | None) -> torch.dtype | None:
@@ -108,7 +101,7 @@ def report(run: Annotated[Path, typer.Argument(help="Output folder of a run.")])
         typer.echo(f"Wrote {write_report(run)}")
 
 
-@app.command(context_settings=_WITH_OVERRIDES)
+@app.command(context_settings=WITH_OVERRIDES)
 def ablate(
     context: typer.Context,
     config_file: _ConfigFile,
@@ -127,14 +120,14 @@ def ablate(
     from camtools.engine.metrics_csv import read_metrics
 
     with plain_errors():
-        runs = run_methods([config_file, *(overlay or [])], output_dir, methods.split(","), _overrides(context.args))
+        runs = run_methods([config_file, *(overlay or [])], output_dir, methods.split(","), overrides(context.args))
         present = {row.split for row in read_metrics(runs[0] / "metrics.csv")}
         for split in [name for name in splits.split(",") if name in present]:
             typer.echo(f"\n{split}\n{_tables(runs, split)}")
         typer.echo("\nReports: " + ", ".join(str(run / "report.html") for run in runs))
 
 
-@app.command(context_settings=_WITH_OVERRIDES)
+@app.command(context_settings=WITH_OVERRIDES)
 def evaluate_cams(
     context: typer.Context,
     config_file: _ConfigFile,
@@ -164,7 +157,7 @@ def evaluate_cams(
 
     with plain_errors():
         cfd_options = {"scoring_dtype": _dtype(scoring_dtype), "channel_share": channel_share}
-        classifier = load_trained_classifier([config_file, *(overlay or [])], _overrides(context.args))
+        classifier = load_trained_classifier([config_file, *(overlay or [])], overrides(context.args))
         output_dir.mkdir(parents=True, exist_ok=True)
         quality = evaluate(classifier, methods.split(","), rules.split(","), split, target, batch_size, cfd_options)
         write_cam_scores(quality, output_dir)
@@ -174,7 +167,7 @@ def evaluate_cams(
         )
 
 
-@app.command(context_settings=_WITH_OVERRIDES)
+@app.command(context_settings=WITH_OVERRIDES)
 def sweep_lt(
     context: typer.Context,
     config_file: _ConfigFile,
@@ -195,7 +188,7 @@ def sweep_lt(
     from camtools.report.lt_plot import write_lt_plot
 
     with plain_errors():
-        classifier = load_trained_classifier([config_file, *(overlay or [])], _overrides(context.args))
+        classifier = load_trained_classifier([config_file, *(overlay or [])], overrides(context.args))
         output_dir.mkdir(parents=True, exist_ok=True)
         result = sweep(classifier, split, target, batch_size)
         write_lt_sweep(result, output_dir)

@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from camtools.cli_errors import plain_errors
+from camtools.cli_overrides import overrides
 
 __all__ = ["label"]
 
 
 def label(
+    context: typer.Context,
     studies: Annotated[str, typer.Option(help="Folder of the volumes, or address of a DICOMweb server.")],
     models: Annotated[str | None, typer.Option(help="Bundles, separated by commas; by default all trained.")] = None,
     bundles: Annotated[Path, typer.Option(help="Folder that holds the bundles.")] = Path("bundles"),
@@ -24,7 +26,10 @@ def label(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     modality: Annotated[str, typer.Option(help="Modality of the series of a DICOMweb server.")] = "MR",
 ) -> None:
-    """Serve trained bundles to 3D Slicer or OHIF through MONAI Label, until Ctrl-C."""
+    """Serve trained bundles to 3D Slicer or OHIF through MONAI Label, until Ctrl-C.
+
+    What follows as ``--id value`` sets knobs of the bundles: those that the training set, too.
+    """
     from camtools.label import prepare_app, trained_bundles
 
     with plain_errors():
@@ -36,7 +41,7 @@ def label(
             from monailabel.main import Main
         except ImportError:
             raise ImportError("camtools label needs MONAI Label: pip install 'camtools[label]'.") from None
-        folder = prepare_app(chosen, app)
+        folder = prepare_app(chosen, app, overrides(context.args))
         names = ",".join(bundle.name for bundle in chosen)
         typer.echo(f"Serving {names} at http://{host}:{port} from {folder}; Ctrl-C stops.")
         sys.argv = ["monailabel", "start_server", "--app", str(folder), "--studies", studies]

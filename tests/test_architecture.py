@@ -16,7 +16,7 @@ GROUPS = [
     {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics", "memory", "patches"},
     {"data", "transforms"},
     {"engine"},
-    {"report", "label", "cli", "cli_errors", "cli_import", "cli_label", "cli_patches"},
+    {"report", "label", "cli", "cli_errors", "cli_import", "cli_label", "cli_overrides", "cli_patches"},
 ]
 
 

@@ -1,4 +1,4 @@
-"""Folder of a MONAI Label app and the command that serves it (camtools.label.folder, camtools.cli_label)."""
+"""A MONAI Label app's folder and its command (camtools.label.folder, camtools.label.knobs, camtools.cli_label)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from camtools.cli import app
+from camtools.cli_overrides import overrides
 from camtools.label import prepare_app, trained_bundles
 
 
 def write_bundle(folder: Path, trained: bool = True) -> Path:
     (folder / "configs").mkdir(parents=True)
-    (folder / "configs/inference.yaml").write_text("a: 1\n")
+    (folder / "configs/inference.yaml").write_text("a: 1\nc:\n  a: 1\n")
+    (folder / "configs/train.yaml").write_text('a: "x # y"   # a comment\nb: 1\n')
     (folder / "output").mkdir()
     (folder / "output/large.bin").write_bytes(b"0")
     (folder / "models").mkdir()
@@ -66,6 +69,30 @@ def test_copy_that_was_trained_is_kept(bundles: Path, tmp_path: Path) -> None:
     assert (folder / "model/two/models/model.pt").read_bytes() == b"weights"
 
 
+def test_knobs_are_written_into_the_copies_at_every_start(bundles: Path, tmp_path: Path) -> None:
+    chosen = trained_bundles(bundles)
+    for value in ([1.5, "a # b \\d"], None, 0.25):
+        folder = prepare_app(chosen, tmp_path / "app", {"a": value, "b": "x"})
+        for name in ("one", "two"):
+            written = yaml.safe_load((folder / f"model/{name}/configs/inference.yaml").read_text())
+            assert written == {"a": value, "c": {"a": 1}}
+            written = yaml.safe_load((folder / f"model/{name}/configs/train.yaml").read_text())
+            assert written == {"a": value, "b": "x"}
+    assert "# a comment" in (folder / "model/one/configs/train.yaml").read_text()
+    assert yaml.safe_load((bundles / "one/configs/inference.yaml").read_text())["a"] == 1
+
+
+def test_unknown_knob_is_named(bundles: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected knobs of one, got --wdith"):
+        prepare_app([bundles / "one"], tmp_path / "app", {"a": 2, "wdith": 1})
+
+
+@pytest.mark.parametrize("arguments", [["width", "1"], ["--width"]])
+def test_overrides_come_in_pairs(arguments: list[str]) -> None:
+    with pytest.raises(ValueError, match="Expected pairs of --id value after the options, got"):
+        overrides(arguments)
+
+
 def test_studies_must_exist(bundles: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["label", "--studies", str(tmp_path / "gone"), "--bundles", str(bundles)])
     assert result.exit_code == 1
@@ -91,11 +118,13 @@ def test_command_starts_monai_label_on_loopback(bundles: Path, tmp_path: Path, m
     monkeypatch.setattr(sys, "argv", [])
     monkeypatch.delenv("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", raising=False)
     archive = "http://127.0.0.1:8042/dicom-web"
-    arguments = ["--studies", archive, "--bundles", str(bundles), "--app", str(tmp_path / "app"), "--modality", "CT"]
+    arguments = ["--studies", archive, "--bundles", str(bundles), "--app", str(tmp_path / "app"), "--a", "7"]
+    arguments += ["--modality", "CT"]
     result = CliRunner().invoke(app, ["label", *arguments])
     assert result.exit_code == 0, result.output
     assert "Serving one,two at http://127.0.0.1:8000" in result.output
     places = ["--app", str(tmp_path / "app"), "--studies", archive, "--host", "127.0.0.1", "--port", "8000"]
+    assert yaml.safe_load((tmp_path / "app/model/two/configs/inference.yaml").read_text())["a"] == 7
     assert started == [["monailabel", "start_server", *places, "--conf", "models", "one,two"]]
     assert os.environ.pop("MONAI_LABEL_DICOMWEB_SEARCH_FILTER") == '{"Modality": "CT"}'
 

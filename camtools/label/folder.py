@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from camtools.data.files import atomic_folder, atomic_path
+from camtools.label.knobs import set_knobs
 
 __all__ = ["prepare_app", "trained_bundles"]
 
@@ -48,7 +50,7 @@ def trained_bundles(bundles: str | Path, names: Sequence[str] | None = None) -> 
     return trained
 
 
-def prepare_app(bundles: Sequence[Path], app: str | Path) -> Path:
+def prepare_app(bundles: Sequence[Path], app: str | Path, knobs: Mapping[str, Any] | None = None) -> Path:
     """Make or complete the folder of a MONAI Label app; returns it.
 
     Each bundle is copied to ``app/model/<name>``, because MONAI Label trains in place: the weights of the source stay
@@ -57,6 +59,10 @@ def prepare_app(bundles: Sequence[Path], app: str | Path) -> Path:
     Args:
         bundles: folders of trained bundles (:func:`trained_bundles`).
         app: folder of the app; made where it does not exist.
+        knobs: values to write into the copies' ``train.yaml`` and ``inference.yaml``, each into those that have it.
+
+    Raises:
+        ValueError: no bundle has one of the knobs.
     """
     folder = Path(app).resolve()
     with atomic_path(folder / "main.py") as temporary:
@@ -69,4 +75,9 @@ def prepare_app(bundles: Sequence[Path], app: str | Path) -> Path:
         target.parent.mkdir(exist_ok=True)
         with atomic_folder(target) as partial:
             shutil.copytree(bundle, partial, ignore=shutil.ignore_patterns("output"), dirs_exist_ok=True)
+    knobs = knobs or {}
+    copies = [folder / "model" / bundle.name / "configs" for bundle in bundles]
+    known = set().union(*(set_knobs(configs, knobs, ("train.yaml", "inference.yaml")) for configs in copies))
+    if unknown := sorted(set(knobs) - known):
+        raise ValueError(f"Expected knobs of {', '.join(bundle.name for bundle in bundles)}, got --{unknown[0]}.")
     return folder

@@ -78,7 +78,7 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "misspelt": (lambda m: m.update(licence="none"), "'licence' was unexpected"),
     "version": (lambda m: m.update(version="first"), "'first' does not match"),
     "tensor": (lambda m: m["network_data_format"]["inputs"]["image"].pop("dtype"), "'dtype' is a required property"),
-    "range": (lambda m: m["network_data_format"]["inputs"]["image"].update(value_range=[0]), "value_range|not valid"),
+    "range": (lambda m: m["network_data_format"]["inputs"]["image"].update(value_range=[0]), "value_range|not valid|too long"),
 }
 
 
