@@ -169,3 +169,21 @@ def test_inference_initializes_runs_and_finalizes(bundle: Bundle, tmp_path: Path
     mask = nib.load(tmp_path / "out/predictions/a.nii.gz")
     assert mask.shape == (32, 36, 6)
     assert set(np.unique(mask.dataobj)) <= {0, 1}
+
+
+def test_switches_reach_every_network(bundle: Bundle) -> None:
+    amp = {"NetworkTrainer", "PredictVolumed", "ActivationMapsd", "PatchClassMapsd"}
+    wanted = {"amp": amp, "channels_last": {"NetworkTrainer", "PredictVolumed"}}
+    for name in ("train.yaml", "inference.yaml"):
+        text = (bundle.configs / name).read_text()
+        components = [node for node in components_of(yaml.safe_load(text)) if "camtools." in node["_target_"]]
+        for switch, classes in wanted.items():
+            users = [node for node in components if node["_target_"].rpartition(".")[2] in classes]
+            assert users
+            assert [node["_target_"] for node in users if node.get(switch) != f"@{switch}"] == []
+
+
+def components_of(config: Any) -> list[dict[str, Any]]:
+    values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    own = [config] if isinstance(config, dict) and isinstance(config.get("_target_"), str) else []
+    return own + [node for value in values for node in components_of(value)]
