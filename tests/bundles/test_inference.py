@@ -139,9 +139,8 @@ def test_switches_of_inference_change_rounding_alone(bundle: Bundle, trained: Pa
     def logits(**options: Any) -> torch.Tensor:
         parser = ConfigParser()
         parser.read_config(bundle.files("inference.yaml"))
-        parser.update(
-            inference_knobs(bundle, trained / "models") | {"dataset_dir": str(tmp_path), "gate": False} | options
-        )
+        known = inference_knobs(bundle, trained / "models") | {"bundle_root": str(bundle.configs.parent)}
+        parser.update(known | {"gate": False} | options)
         parser.update({"crf#empty_below": 0.0} if "crf" in parser else {})
         prepare, predict, _ = parser.get_parsed_content("evaluator").steps
         predict.network.load_state_dict(torch.load(trained / "models/model.pt", weights_only=True))
