@@ -10,7 +10,8 @@ __all__ = ["mixed_precision"]
 def mixed_precision(device: torch.device, enabled: bool) -> torch.autocast:
     """Autocast to bfloat16, on every device.
 
-    bfloat16 has the range of float32: the gradients of activation maps, which nobody scales, would vanish in float16.
+    bfloat16 has the range of float32: the gradients of activation maps, which are small and not scaled, could fall
+    below the range of float16.
 
     Example:
         >>> with mixed_precision(torch.device("cpu"), enabled=True):
