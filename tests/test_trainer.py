@@ -35,9 +35,15 @@ def network(seed: int = 1) -> torch.nn.Module:
 
 
 def trainer(
-    data: Path, save_dir: Path, epochs: int = 4, lr: float = 0.1, start: Path | None = None, **kwargs: Any
+    data: Path,
+    save_dir: Path,
+    epochs: int = 4,
+    lr: float = 0.1,
+    start: Path | None = None,
+    model: torch.nn.Module | None = None,
+    **kwargs: Any,
 ) -> NetworkTrainer:
-    model = network()
+    model = model or network()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     transform = Compose([RandFlipd("image", prob=0.5, spatial_axis=0)])
     dataset = SliceDataset(load_datalist(data, "training"), PREPARE, transform)
@@ -172,6 +178,46 @@ def test_mixed_precision_on_a_cpu_trains_in_bfloat16(blob_dataset: Path, tmp_pat
     start = torch.cat([value.flatten() for value in network().state_dict().values()])
     assert not torch.equal(half_weights, full_weights)
     assert (half_weights - full_weights).norm() < 0.1 * (full_weights - start).norm()
+
+
+def test_mixed_precision_on_a_cpu_validates_in_bfloat16(blob_dataset: Path, tmp_path: Path) -> None:
+    model = network()
+    inner: list[torch.dtype] = []
+    model[0].register_forward_hook(lambda module, inputs, out: None if model.training else inner.append(out.dtype))
+    for amp in (True, False):
+        run = trainer(blob_dataset, tmp_path / str(amp), epochs=1, amp=amp, evaluator=evaluator(blob_dataset, model))
+        run.network.load_state_dict(model.state_dict())
+        run.run()
+        assert run.evaluator.state.output["pred"].dtype == torch.float32
+    assert sorted(map(str, set(inner))) == ["torch.bfloat16", "torch.float32"]
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_memory_format_changes_rounding_alone(blob_dataset: Path, tmp_path: Path, channels_last: bool) -> None:
+    def wide(seed: int) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 6, 3), torch.nn.AdaptiveAvgPool2d(1)]
+        return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(6, 2))
+
+    def start(name: str, channels_last: bool | None) -> NetworkTrainer:
+        run = trainer(blob_dataset, tmp_path / name, model=wide(1), channels_last=channels_last)
+        expected = channels_last is True
+        assert run.network[1].weight.is_contiguous(memory_format=torch.channels_last) == expected
+        return run
+
+    whole = start("whole", None)
+    whole.run()
+    with pytest.raises(Killed):
+        kill_after(start("parts", channels_last), epoch=2)()
+    switched = start("parts", not channels_last)  # goes on from a checkpoint of the other format
+    switched.run()
+    assert switched.network[1].weight.is_contiguous(memory_format=torch.channels_last) != channels_last
+    momentum = switched.optimizer.state[switched.network[1].weight]["momentum_buffer"]
+    assert momentum.abs().max() > 0
+    torch.testing.assert_close(weights(tmp_path / "parts/model.pt"), weights(tmp_path / "whole/model.pt"))
+    start_weights = torch.cat([value.flatten() for value in wide(1).state_dict().values()])
+    assert not torch.allclose(weights(tmp_path / "whole/model.pt"), start_weights, atol=1e-3)
+    wide(2).load_state_dict(torch.load(tmp_path / "parts/model.pt", weights_only=True))
 
 
 class Doubled(SimpleInferer):

@@ -23,6 +23,7 @@ from camtools.data.files import atomic_save, write_json
 from camtools.data.samples import VolumeSamples
 from camtools.data.weights import load_weights
 from camtools.engine.inferers import HalfPrecisionInferer
+from camtools.networks import place_network
 
 __all__ = ["NetworkTrainer", "slice_loader"]
 
@@ -70,7 +71,8 @@ class NetworkTrainer(SupervisedTrainer):
         export_path: further place for a copy of the final weights, such as the bundle's ``models/model.pt``.
         seed: seed of the random draws.
         weights: pairs of a network and the file that it is loaded from before the first epoch.
-        amp: mixed precision: float16 with scaled gradients on a GPU, bfloat16 on a CPU.
+        amp: mixed precision of training and validation: float16 on a GPU, with scaled gradients; bfloat16 on a CPU.
+        channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
         find_unused_parameters: for networks of which a part takes no part in the loss, with several processes.
         **supervised: further arguments of MONAI's trainer: ``max_epochs``, ``train_data_loader`` (batches of ``image``
             and ``label``), ``optimizer``, ``loss_function``, and where wanted ``inferer``, ``train_handlers``.
@@ -94,6 +96,7 @@ class NetworkTrainer(SupervisedTrainer):
         seed: int = 0,
         weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
         amp: bool = False,
+        channels_last: bool | None = None,
         find_unused_parameters: bool = False,
         **supervised: Any,
     ) -> None:
@@ -102,7 +105,7 @@ class NetworkTrainer(SupervisedTrainer):
         self.name = name
         self.save_dir = Path(save_dir)
         self.export_path = export_path
-        self.bare_network = network.to(device)
+        self.bare_network = place_network(network, device, channels_last)
         self.lr_scheduler = lr_scheduler
         self.evaluator = evaluator
         self.val_interval = val_interval
@@ -112,12 +115,10 @@ class NetworkTrainer(SupervisedTrainer):
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {"metric": -math.inf, "weights": None}
         supervised |= _precision(amp, torch.device(device), supervised.get("inferer"))
-        super().__init__(
-            device=device,
-            network=_distributed(network, find_unused_parameters),
-            decollate=False,
-            **supervised,
-        )
+        if amp and evaluator is not None:
+            vars(evaluator).update(_precision(amp, torch.device(device), evaluator.inferer))
+        network = _distributed(network, find_unused_parameters)
+        super().__init__(device=device, network=network, decollate=False, **supervised)
         self._attach_handlers()
 
     @property

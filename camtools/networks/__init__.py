@@ -4,6 +4,7 @@ from camtools.networks.by_name import cam_classifier
 from camtools.networks.cam_segmenter import CAMSegmenter
 from camtools.networks.contrastive import ContrastiveNetwork
 from camtools.networks.efficientnet_lite_cam import EfficientNetLite0CAM
+from camtools.networks.placement import place_network
 from camtools.networks.psp_net import PSPNet
 from camtools.networks.resnet18_cam import ResNet18CAM
 from camtools.networks.resnet38 import ResNet38
@@ -18,4 +19,5 @@ __all__ = [
     "ResNet18CAM",
     "ResNet38",
     "cam_classifier",
+    "place_network",
 ]

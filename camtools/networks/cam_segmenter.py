@@ -17,6 +17,11 @@ from camtools.thresholds import Rule, check_rule, map_threshold
 
 __all__ = ["CAMSegmenter"]
 
+NOT_EXPORTABLE = (
+    "CAMSegmenter cannot be exported: its activation maps take more than a forward pass. Its classifier can, with the "
+    "same checkpoint: name it instead of network_def, in the bundles as classifier::network. See docs/how_to_export.md."
+)
+
 
 class CAMSegmenter(nn.Module):
     r"""Segment images by thresholding a classifier's activation map.
@@ -29,9 +34,9 @@ class CAMSegmenter(nn.Module):
     probability p. Images without an object, by the gate or since their map is zero everywhere, have :math:`s = -1`.
 
     The state dictionary is the classifier's own, so a checkpoint of the classifier is one of the segmenter. The
-    classifier runs in evaluation mode, whatever the mode of the segmenter. It cannot be scripted or exported by
-    tracing, since the maps need gradients. The gate costs one more forward pass of each image; maps, with their
-    backward pass, are then made for the positive ones alone.
+    classifier runs in evaluation mode, whatever the mode of the segmenter. It cannot be scripted, traced or exported,
+    since a map takes more than a forward pass; its classifier can. The gate costs one more forward pass of each image;
+    maps, with their backward pass, are then made for the positive ones alone.
 
     Source: the use of LTGrad-CAM (Dong et al., 2023), section 3.1, as a segmenter: Otsu's method on the map; of Cfd-CAM
     (Chen et al., 2023), section 2, step 6: a dense CRF.
@@ -90,7 +95,10 @@ class CAMSegmenter(nn.Module):
 
         Raises:
             ValueError: what the activation map refuses.
+            RuntimeError: it is being traced or exported.
         """
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined]
+            raise RuntimeError(NOT_EXPORTABLE)
         score = torch.full((len(images), 1, *images.shape[2:]), -1.0, device=images.device)
         chosen = self._positive(images) if self.gate else torch.ones(len(images), dtype=torch.bool)
         if chosen.any():
@@ -113,6 +121,10 @@ class CAMSegmenter(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load the state of the classifier; as ``torch.nn.Module.load_state_dict``."""
         return self.classifier.load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Asked for by ``torch.jit.script``, whose own errors would name a line of the source and no way out."""
+        raise RuntimeError(NOT_EXPORTABLE)
 
     def _positive(self, images: Tensor) -> Tensor:
         with torch.no_grad(), evaluation_mode(self.classifier):

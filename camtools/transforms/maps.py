@@ -16,6 +16,7 @@ from camtools.fusion import normalize_max, normalize_min_max
 from camtools.geodesic import spl_from_seeds
 from camtools.seeds import seeds_from_cam
 from camtools.thresholds import Rule, intra_class_variance, map_threshold
+from camtools.transforms.precision import mixed_precision
 
 __all__ = [
     "ActivationMapsd",
@@ -51,6 +52,7 @@ class ActivationMapsd(Transform):
         output_key: where the maps ``(L, X, Y, Z)`` go, >= 0, not normalised; kept on ``device``.
         tags_key: slice tags, one per slice; slices tagged 0 get a map of zeros. None or absent: every slice is mapped.
         device: where the maps are computed.
+        amp: mixed precision of the passes, in bfloat16; the maps are float32.
 
     Raises:
         ValueError: the number of tags differs from the number of slices.
@@ -64,8 +66,10 @@ class ActivationMapsd(Transform):
         output_key: str = "maps",
         tags_key: str | None = "slice_labels",
         device: str | torch.device = "cpu",
+        amp: bool = False,
     ) -> None:
         self.cam = cam
+        self.amp = amp
         self.target = target
         self.image_key = image_key
         self.output_key = output_key
@@ -78,7 +82,8 @@ class ActivationMapsd(Transform):
         volume = result[self.image_key]
         slices = volume_to_slices(volume.as_tensor()).to(self.device).contiguous()
         positive = self._positive(result.get(self.tags_key) if self.tags_key else None, len(slices))
-        chosen = self.cam(slices[positive], target=self.target)
+        with mixed_precision(self.device, self.amp):
+            chosen = self.cam(slices[positive], target=self.target)
         maps = chosen.new_zeros((len(slices), *chosen.shape[1:]))
         maps[positive] = chosen
         result[self.output_key] = like_volume(slices_to_volume(maps), volume)

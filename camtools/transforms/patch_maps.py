@@ -11,6 +11,7 @@ from monai.transforms import Transform
 from camtools.cams.patch_maps import PatchClassMaps
 from camtools.data.geometry import slices_to_volume, volume_to_slices
 from camtools.transforms.maps import like_volume
+from camtools.transforms.precision import mixed_precision
 
 __all__ = ["PatchClassMapsd"]
 
@@ -31,6 +32,7 @@ class PatchClassMapsd(Transform):
         tags_key: tags of the patches, bool ``(Z, N, K)`` (:class:`camtools.data.PatchTagger`); absent: no class is
             removed, and ``cam`` is ``unrefined``.
         device: where the maps are computed.
+        amp: mixed precision of the passes, in bfloat16; the maps are float32.
 
     Raises:
         ValueError: tags of another number of slices, patches or classes.
@@ -43,8 +45,10 @@ class PatchClassMapsd(Transform):
         image_key: str = "image",
         tags_key: str = "patch_tags",
         device: str | torch.device = "cpu",
+        amp: bool = False,
     ) -> None:
         self.maps = maps
+        self.amp = amp
         self.target = target
         self.image_key = image_key
         self.tags_key = tags_key
@@ -58,7 +62,8 @@ class PatchClassMapsd(Transform):
         slices = volume_to_slices(volume.as_tensor()).to(self.device).contiguous()
         if tags is not None and len(tags) != len(slices):
             raise ValueError(f"Expected the patch tags of {len(slices)} slices, got those of {len(tags)}.")
-        scores, size = self.maps.patch_scores(slices), (slices.shape[2], slices.shape[3])
+        with mixed_precision(self.device, self.amp):
+            scores, size = self.maps.patch_scores(slices), (slices.shape[2], slices.shape[3])
         unrefined, shares = self.maps.stitch(scores, *size), self.maps.stitch(scores, *size, tags)
         mask = (shares.argmax(dim=1, keepdim=True) == self.target).float()
         target = slice(self.target, self.target + 1)

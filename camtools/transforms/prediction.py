@@ -13,6 +13,8 @@ from monai.transforms import Transform
 
 from camtools.data.geometry import volume_to_slices
 from camtools.data.weights import load_weights
+from camtools.networks import place_network
+from camtools.transforms.precision import mixed_precision
 
 __all__ = ["GateSlicesd", "PredictVolumed"]
 
@@ -28,7 +30,8 @@ class PredictVolumed(Transform):
         device: where the network is moved and runs; the logits stay there.
         image_key: prepared volume ``(C, X, Y, Z)``.
         output_key: where the logits ``(K, X, Y, Z)`` go.
-        amp: automatic mixed precision (bfloat16 on a CPU, float16 on CUDA).
+        amp: mixed precision, in bfloat16.
+        channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
     """
 
     def __init__(
@@ -39,8 +42,9 @@ class PredictVolumed(Transform):
         image_key: str = "image",
         output_key: str = "pred",
         amp: bool = False,
+        channels_last: bool | None = None,
     ) -> None:
-        self.network = network.to(device)
+        self.network = place_network(network, device, channels_last)
         self.inferer = inferer
         self.device = torch.device(device)
         self.image_key = image_key
@@ -52,7 +56,7 @@ class PredictVolumed(Transform):
         result = dict(data)
         volume = result[self.image_key]
         self.network.eval()
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=self.amp):
+        with torch.no_grad(), mixed_precision(self.device, self.amp):
             logits = self.inferer(volume.as_tensor()[None].to(self.device), self.network)[0].float()
         result[self.output_key] = MetaTensor(logits, meta=volume.meta, applied_operations=volume.applied_operations)
         return result

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from camtools.engine.metrics_csv import read_metrics
-from tests.bundles.conftest import Bundle, infer
+from tests.bundles.conftest import Bundle, infer, inference_knobs
 from tests.conftest import blob_volume, oblique_affine, write_volume
 
 
@@ -132,3 +133,24 @@ def test_properties_of_inference(bundle: Bundle, dataset: Path, tmp_path: Path) 
     workflow.initialize()
     assert workflow.check_properties() == []
     assert len(workflow.dataset_data) == 2
+
+
+def test_switches_of_inference_change_rounding_alone(bundle: Bundle, trained: Path, tmp_path: Path) -> None:
+    def logits(**options: Any) -> torch.Tensor:
+        parser = ConfigParser()
+        parser.read_config(bundle.files("inference.yaml"))
+        known = inference_knobs(bundle, trained / "models") | {"bundle_root": str(bundle.configs.parent)}
+        parser.update(known | {"gate": False} | options)
+        parser.update({"crf#empty_below": 0.0} if "crf" in parser else {})
+        prepare, predict, _ = parser.get_parsed_content("evaluator").steps
+        predict.network.load_state_dict(torch.load(trained / "models/model.pt", weights_only=True))
+        return predict(prepare({"image": str(tmp_path / "a.nii.gz")}))["pred"].as_tensor()
+
+    write_volume(tmp_path / "a.nii.gz", blob_volume(50)[0])
+    plain = logits()
+    assert plain.std() > 0.01
+    for channels_last in (True, False):
+        torch.testing.assert_close(logits(channels_last=channels_last), plain, rtol=1e-3, atol=1e-3)
+    half = logits(amp=True)
+    assert not torch.equal(half, plain)
+    assert (half - plain).norm() < 0.1 * plain.norm()

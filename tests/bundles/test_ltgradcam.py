@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import monai.bundle
 import numpy as np
 import pytest
 import torch
@@ -111,22 +110,6 @@ def test_paper_overlay_has_the_papers_network_and_runs(dataset: Path, tmp_path: 
     assert "classifier.6.weight" in torch.load(run / "classifier/model.pt", weights_only=True)
     masks = infer(LTGRADCAM, dataset, tmp_path / "out", tmp_path / "models", norm="$None", head="fully_connected")
     assert len(list(masks.glob("*.nii.gz"))) == 2
-
-
-def test_exported_classifier_gives_the_same_logits(trained: Path, tmp_path: Path) -> None:
-    monai.bundle.ckpt_export(
-        "classifier::network",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "models/model.pt"),
-        meta_file=str(LTGRADCAM.configs / "metadata.json"),
-        config_file=str(LTGRADCAM.configs / "inference.yaml"),
-        bundle_root=str(LTGRADCAM.configs.parent),
-        width=LTGRADCAM.tiny["width"],
-    )
-    images = torch.rand(2, 1, 48, 32)
-    with torch.no_grad():
-        exported = torch.jit.load(tmp_path / "model.ts")(images)
-        torch.testing.assert_close(exported, trained_classifier(trained)(images))
 
 
 @pytest.mark.parametrize("colour", [False, True])

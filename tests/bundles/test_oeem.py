@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
@@ -144,24 +143,6 @@ def test_runs_share_their_pseudo_masks_and_panels(trained: Path, dataset: Path, 
     assert before == {path: path.stat().st_mtime_ns for path in (trained / "run/pseudo_labels").rglob("*.nii.gz")}
     assert not (run / "pseudo_labels").exists()
     assert 'role="columnheader">Pseudo-mask<' in (run / "report.html").read_text()
-
-
-def test_exported_segmenter_gives_the_same_logits(trained: Path, tmp_path: Path) -> None:
-    knobs = {key: OEEM.tiny[key] for key in ("in_channels", "width")}
-    monai.bundle.ckpt_export(
-        "network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "models/model.pt"),
-        meta_file=str(OEEM.configs / "metadata.json"),
-        config_file=str(OEEM.configs / "inference.yaml"),
-        bundle_root=str(OEEM.configs.parent),
-        **knobs,
-    )
-    images = torch.rand(2, 1, 48, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            torch.jit.load(tmp_path / "model.ts").eval()(images), trained_segmenter(trained)(images)
-        )
 
 
 def test_untagged_training_images_are_named(tmp_path: Path) -> None:

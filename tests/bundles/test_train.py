@@ -20,7 +20,7 @@ from camtools.engine.ablation import run_methods
 from camtools.engine.compare import compare, format_table
 from camtools.engine.metrics_csv import read_metrics
 from camtools.transforms import whole_volume
-from tests.bundles.conftest import REPOSITORY, Bundle, command, train
+from tests.bundles.conftest import REPOSITORY, Bundle, command, infer, train
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -184,3 +184,16 @@ def test_properties_of_training(bundle: Bundle, dataset: Path, tmp_path: Path) -
     assert workflow.check_properties() == []
     assert workflow.max_epochs == 2
     assert len(workflow.train_dataset_data) == 3
+
+
+def test_switches_of_training(bundle: Bundle, trained: Path, dataset: Path, tmp_path: Path) -> None:
+    run = train(bundle, dataset, tmp_path, amp=True, channels_last=True)
+    for path in sorted((trained / "run").glob("*/model.pt")):
+        plain = torch.load(path, weights_only=True)
+        switched = torch.load(run / path.relative_to(trained / "run"), weights_only=True)
+        weights = [value for value in switched.values() if value.ndim == 4 and min(value.shape[1:]) > 1]
+        assert all(value.is_contiguous(memory_format=torch.channels_last) for value in weights), path
+        assert plain.keys() == switched.keys()
+        assert any(not torch.equal(plain[key], switched[key]) for key in plain)
+    assert (run / "report.html").is_file()
+    infer(bundle, dataset, tmp_path / "out", tmp_path / "models", channels_last=False)

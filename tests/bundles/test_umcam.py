@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
@@ -140,20 +139,3 @@ def test_broken_volume_does_not_lose_the_others(trained: Path, tmp_path: Path) -
     assert "in/b.nii.gz cannot be read" in last[1]
     assert "in/d.nii.gz holds 1 NaN or infinite voxels" in last[2]
     assert sorted(path.name for path in (tmp_path / "out/predictions").glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz"]
-
-
-def test_exported_segmenter_gives_the_same_logits(trained: Path, tmp_path: Path) -> None:
-    monai.bundle.ckpt_export(
-        "network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "models/model.pt"),
-        meta_file=str(UMCAM.configs / "metadata.json"),
-        config_file=str(UMCAM.configs / "inference.yaml"),
-        bundle_root=str(UMCAM.configs.parent),
-        features=UMCAM.tiny["features"],
-    )
-    network = monai.networks.nets.BasicUNet(2, 1, 2, features=UMCAM.tiny["features"])
-    network.load_state_dict(torch.load(trained / "models/model.pt", weights_only=True))
-    images = torch.rand(2, 1, 48, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(images), network.eval()(images))
