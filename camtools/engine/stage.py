@@ -36,9 +36,9 @@ def run_stage(
     """Run one stage of the bundle that is being evaluated, if it has work to do.
 
     The stage's fingerprint covers everything in the configuration that ``build`` refers to, the fingerprints of the
-    stages before it, and the content of its inputs, not that of its items. A finished stage with the same fingerprint is skipped, and a
-    killed one goes on where it was. Under another fingerprint, what lies in ``folder`` belongs to another
-    configuration: it is moved aside to ``<folder>.old-<n>``, never deleted.
+    stages before it, and the content of its inputs, not its items. A finished stage with the same fingerprint and items
+    is skipped, and a killed one goes on where it was. Under another fingerprint, what lies in ``folder`` belongs to
+    another configuration: it is moved aside to ``<folder>.old-<n>``, never deleted.
 
     Args:
         name: name of the stage in ``manifest.json`` and in messages.

@@ -45,9 +45,7 @@ def show_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("camtools.cams.PatchClassMaps.stitch", lambda self, images, *rest: images.repeat(1, 2, 1, 1))
 
 
-def test_maps_are_not_mirrored(
-    bundle: Bundle, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_maps_are_not_mirrored(bundle: Bundle, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     show_images(monkeypatch)
     image = np.zeros((20, 24, 5), np.int16)
     image[2:9, 3:6, 1] = 1000
