@@ -29,7 +29,7 @@ class Ranks:
 
     def __init__(self) -> None:
         several = idist.get_world_size() > 1
-        self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE) if several else None
+        self._group: Any = torch.distributed.new_group(backend="gloo", timeout=PATIENCE) if several else None
 
     def gather(self, value: T) -> list[T]:
         """The value of every process, by rank, on every process."""

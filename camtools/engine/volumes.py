@@ -99,18 +99,21 @@ class VolumePipeline:
         return self.output_dir / (case_name(item) + self.outputs[key])
 
     def _process(self, item: dict[str, Any]) -> None:
-        paths = {key: self.output_path(item, key) for key in self.outputs}
         input_hash = _input_hash(item)
-        if all(input_hash_of(path) == input_hash for path in paths.values()):
+        if all(input_hash_of(self.output_path(item, key)) == input_hash for key in self.outputs):
             return
         data: Any = dict(item)
         for step in self.steps:
             data = step(data)
-        for key, path in paths.items():
+        self._write(item, data, input_hash)
+
+    def _write(self, item: dict[str, Any], data: Any, input_hash: str) -> None:
+        for key in self.outputs:
             volume = data[key]
             values = volume.as_tensor()[0].cpu().numpy()
             if self.dtypes[key].kind in "iu":
                 values = values.round()
+            path = self.output_path(item, key)
             save_like(values.astype(self.dtypes[key]), np.asarray(volume.affine), item["image"], path, input_hash)
 
 
