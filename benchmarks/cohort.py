@@ -6,7 +6,7 @@
 The networks have the sizes of inference.yaml and untrained weights, which change no time. Each run is a command of
 its own (``torchrun`` from two processes on) with one thread a process unless the table says otherwise; all runs are
 repeated in turn. Seconds are those of the stage in manifest.json: start-up and imports, once a run, are not in.
-Everything is computed on the CPU.
+Everything is computed on the CPU; threads that wait do not spin (OMP_WAIT_POLICY=PASSIVE).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def run_seconds(bundle: str, stage: str, settings: dict[str, str], processes: in
     places = [part for key, value in settings.items() for part in (f"--{key}", value)]
     subprocess.run(
         [sys.executable, *launcher, "-m", "monai.bundle", "run", stage, "--config_file", str(files), *places],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""},
         check=True,
         capture_output=True,
     )
@@ -114,6 +114,7 @@ def print_runs(options: argparse.Namespace, folder: Path, volumes: int) -> None:
                 settings = knobs(options.data, output, folder)
                 seconds = run_seconds(options.bundle, stage, settings, processes, threads)
                 times[stage, processes, threads].append(seconds)
+                print(f"{stage}, {processes} x {threads}: {seconds:.1f} s", file=sys.stderr, flush=True)
     print(f"\n{'stage':<10}{'processes':>10}{'threads':>9}{'seconds':>9}{'volumes an hour':>17}{'all repeats':>24}")
     for (stage, processes, threads), values in times.items():
         median = statistics.median(values)
