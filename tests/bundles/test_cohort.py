@@ -61,7 +61,7 @@ def test_two_processes_write_what_one_does(bundle: Bundle, trained: Path, cohort
     assert_same(outputs(tmp_path / "two"), outputs(tmp_path / "one"))
 
 
-@pytest.mark.parametrize("bundle", [UMCAM], indirect=True)
+@pytest.mark.parametrize("bundle", [UMCAM], indirect=True, ids=["umcam"])
 def test_two_processes_finish_their_volumes_and_fail_together(
     bundle: Bundle, trained: Path, cohort: Path, tmp_path: Path
 ) -> None:
