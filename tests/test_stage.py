@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser
 
-from camtools.engine.manifest import Manifest, digest
+from camtools.engine.manifest import Manifest, digest, digest_unread
 
 CALLS: list[str] = []
 
@@ -136,3 +137,29 @@ def test_file_hashes_follow_content(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Expected the file .*gone, found none"):
         manifest.hash_inputs([tmp_path / "gone"])
     assert digest([1]) != digest([2])
+
+
+def test_items_are_not_read_to_see_that_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"one")
+    monkeypatch.setattr("camtools.engine.manifest.file_hash", lambda path: pytest.fail(f"{path} was read"))
+    item: dict[str, Any] = {"image": str(file), "label": str(file), "slice_labels": [0, 1]}
+    first = digest_unread([item])
+    assert digest_unread([item]) == first
+    assert digest_unread([item | {"slice_labels": [1, 1]}]) != first
+    assert digest_unread([item | {"case": "b"}]) != first
+    assert digest_unread([item, item]) != first
+    os.utime(file, ns=(0, 0))
+    assert digest_unread([item]) != first
+    assert run(tmp_path, items=[item]) == ["built", "run"]
+    assert json.loads((tmp_path / "manifest.json").read_text())["files"] == {}
+    with pytest.raises(FileNotFoundError, match=r"Expected the file .*gone, found none. Run the step that writes it"):
+        digest_unread([item | {"label": str(tmp_path / "gone")}])
+
+
+def test_what_killed_processes_began_to_write_is_removed(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "first/out.txt").unlink()
+    (tmp_path / "first/.part-123-out.txt").write_text("half")
+    run(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "first").iterdir()) == ["out.txt", "stage-first.json"]

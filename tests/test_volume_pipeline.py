@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,34 @@ def test_results_are_written_in_the_type_asked_for(tmp_path: Path) -> None:
     write_volume(tmp_path / "in/sub/a.nii.gz", np.full((3, 4, 2), 8, np.int16))
     make_pipeline(tmp_path, dtype="uint8").run()
     assert values(tmp_path / "out/sub/a.nii.gz") == [18]  # 17.6, rounded
+
+
+def test_changed_tags_or_mask_make_a_volume_anew_but_a_touched_file_does_not(tmp_path: Path) -> None:
+    image = write_volume(tmp_path / "in/a.nii.gz", np.ones((3, 4, 2), np.int16))
+    mask = write_volume(tmp_path / "mask.nii.gz", np.ones((3, 4, 2), np.int16))
+    other = write_volume(tmp_path / "other.nii.gz", np.zeros((3, 4, 2), np.int16))
+    seen: list[dict[str, Any]] = []
+
+    def record(data: dict[str, Any]) -> dict[str, Any]:
+        seen.append(data)
+        return double(data)
+
+    given: list[dict[str, Any]] = [
+        {},
+        {"slice_labels": [0, 1]},
+        {"slice_labels": [1, 1]},
+        {"slice_labels": [1, 1], "patch_tags": torch.tensor([[[True]], [[False]]])},
+        {"slice_labels": [1, 1], "patch_tags": torch.tensor([[[True]], [[True]]])},
+        {"label": mask},
+        {"label": other},
+    ]
+    for number, tags in enumerate(given, start=1):
+        for _ in range(2):
+            item = {"image": image, "case": "a"} | tags
+            steps = [LoadVolumed("image"), record]
+            VolumePipeline("test", [item], steps, {"pred": ".nii.gz"}, tmp_path / "out").run()
+            os.utime(image)
+            assert len(seen) == number
 
 
 def test_failures_are_collected_and_only_those_are_tried_again(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from camtools.data.errors import DataError
 from camtools.data.geometry import slices_to_volume, stacking_axis, volume_to_slices
 from camtools.data.patch_tags import PatchTagger, patch_tagged_items
 from camtools.data.patches import PatchDataset
+from camtools.data.shards import shard_folder, shard_items
 from camtools.data.slices import SliceDataset
 from camtools.data.volumes import read_volume, slice_tags, tagged_items
 
@@ -20,6 +21,8 @@ __all__ = [
     "load_datalist",
     "patch_tagged_items",
     "read_volume",
+    "shard_folder",
+    "shard_items",
     "slice_tags",
     "slices_to_volume",
     "stacking_axis",

@@ -104,18 +104,21 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def save_like(array: NDArray[Any], affine: NDArray[Any], reference: str | Path, path: str | Path) -> None:
+def save_like(
+    array: NDArray[Any], affine: NDArray[Any], reference: str | Path, path: str | Path, input_hash: str | None = None
+) -> None:
     """Write ``array`` as NIfTI with the geometry of ``reference``, atomically.
 
     Where the reference is NIfTI, its header is taken over (both transforms with their codes, units of space and
-    time); otherwise ``affine`` is written, in mm. The start of the reference's content hash goes into the header's
-    description, by which a later run knows that the output belongs to this very input (:func:`input_hash_of`).
+    time); otherwise ``affine`` is written, in mm. A hash of the input goes into the header's description, by which a
+    later run knows that the output belongs to this very input (:func:`input_hash_of`).
 
     Args:
         array: ``(X, Y, Z)`` values in the reference's voxel order.
         affine: ``(4, 4)`` voxel-to-world matrix, used where the reference is not NIfTI.
         reference: the input image.
         path: file to write, ``.nii`` or ``.nii.gz``.
+        input_hash: 32 characters; None: the start of the hash of the reference's content.
 
     Raises:
         ValueError: ``array`` does not have the reference's shape.
@@ -133,13 +136,13 @@ def save_like(array: NDArray[Any], affine: NDArray[Any], reference: str | Path, 
     else:
         image = nib.Nifti1Image(array, affine)
         image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"camtools input={file_hash(reference)[:32]}"
+    image.header["descrip"] = f"camtools input={input_hash or file_hash(reference)[:32]}"
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 
 
 def input_hash_of(path: str | Path) -> str | None:
-    """Start of the content hash of the input that :func:`save_like` recorded in ``path``; None where there is none."""
+    """Hash of the input that :func:`save_like` recorded in ``path``; None where there is none."""
     try:
         text = bytes(nib.load(path).header["descrip"]).decode(errors="ignore").rstrip("\0")
     except Exception:

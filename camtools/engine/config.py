@@ -20,6 +20,8 @@ NEUTRAL_IDS = frozenset(
         "bundle_root",
         "dataset_dir",
         "output_dir",
+        "shard",
+        "shard_dir",
         "export_dir",
         "pretrain_dir",
         "classifier_dir",

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from camtools import __version__
+from camtools.data.datalist import case_name
 from camtools.data.files import file_hash, write_json
 
-__all__ = ["Manifest", "digest"]
+__all__ = ["Manifest", "digest", "digest_unread"]
 
 PACKAGES = ("torch", "torchvision", "monai", "pytorch-ignite", "numpy", "nibabel", "numba")
+FILE_KEYS = ("image", "label")
+TAG_KEYS = ("slice_labels", "patch_labels")
 
 
 def digest(content: Any) -> str:
@@ -26,6 +29,30 @@ def digest(content: Any) -> str:
         True
     """
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_unread(items: Iterable[Any]) -> str:
+    """Digest of the cases, tags, sizes and times of change of volume items, or of files, without reading any.
+
+    It tells that nothing changed. When it differs, what changed is found by content, volume by volume
+    (:class:`camtools.engine.VolumePipeline`).
+    """
+    return digest([_unread(item) for item in items])
+
+
+def _unread(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        stamps = {key: _stamp(item[key]) for key in FILE_KEYS if item.get(key)}
+        return stamps | {"case": case_name(dict(item))} | {key: item.get(key) for key in TAG_KEYS}
+    return _stamp(item)
+
+
+def _stamp(path: str | Path) -> tuple[int, int]:
+    """Size and time of change of a file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"Expected the file {path}, found none. Run the step that writes it, or name another.")
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 class Manifest:
@@ -61,20 +88,16 @@ class Manifest:
 
     def _hash_input(self, entry: Any) -> Any:
         if isinstance(entry, Mapping):
-            files = {key: self._hash_file(entry[key]) for key in ("image", "label") if entry.get(key)}
-            return files | {key: entry.get(key) for key in ("case", "slice_labels", "patch_labels")}
+            files = {key: self._hash_file(entry[key]) for key in FILE_KEYS if entry.get(key)}
+            return files | {key: entry.get(key) for key in ("case", *TAG_KEYS)}
         return self._hash_file(entry)
 
     def _hash_file(self, path: str | Path) -> str:
         name = str(Path(path).resolve())
-        if not Path(name).is_file():
-            raise FileNotFoundError(
-                f"Expected the file {name}, found none. Run the step that writes it, or name another."
-            )
-        status = Path(name).stat()
+        size, changed = _stamp(name)
         known = self.content["files"].get(name)
-        if known is None or known["size"] != status.st_size or known["mtime_ns"] != status.st_mtime_ns:
-            known = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": file_hash(name)}
+        if known is None or known["size"] != size or known["mtime_ns"] != changed:
+            known = {"size": size, "mtime_ns": changed, "sha256": file_hash(name)}
             self.content["files"][name] = known
         return str(known["sha256"])
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 from monai.utils import set_determinism
 
 from camtools.data.files import write_json
 from camtools.engine.config import active_parser, referenced_config
-from camtools.engine.manifest import Manifest, digest
+from camtools.engine.manifest import Manifest, digest, digest_unread
+from camtools.engine.ranks import Ranks
 from camtools.memory import reuse_memory
 
 __all__ = ["run_stage"]
@@ -36,9 +36,9 @@ def run_stage(
     """Run one stage of the bundle that is being evaluated, if it has work to do.
 
     The stage's fingerprint covers everything in the configuration that ``build`` refers to, the fingerprints of the
-    stages before it, and the content of its inputs. A finished stage with the same fingerprint is skipped, and a
-    killed one goes on where it was. Under another fingerprint, what lies in ``folder`` belongs to another
-    configuration: it is moved aside to ``<folder>.old-<n>``, never deleted.
+    stages before it, and the content of its inputs, not its items. A finished stage with the same fingerprint and items
+    is skipped, and a killed one goes on where it was. Under another fingerprint, what lies in ``folder`` belongs to
+    another configuration: it is moved aside to ``<folder>.old-<n>``, never deleted.
 
     Args:
         name: name of the stage in ``manifest.json`` and in messages.
@@ -47,8 +47,8 @@ def run_stage(
         folder: folder that belongs to the stage alone; None for a stage that writes into ``output_dir`` itself.
         writes: names of the files such a stage writes there.
         inputs: files or volume items on which everything in the stage depends.
-        items: volume items that the stage treats one by one: new or changed ones are worked through in place, and
-            the results of the others kept.
+        items: volume items that the stage treats one by one: when the size, time of change or tags of one differ,
+            the stage runs in place, finds by content which are new or changed, and keeps the results of the others.
         after: names of the stages that must be finished before.
 
     Raises:
@@ -56,20 +56,14 @@ def run_stage(
     """
     parser = active_parser()
     stage = _Stage(name, Path(output_dir), Path(folder) if folder else None, writes)
-    decision = WORK
-    if idist.get_rank() == 0:
-        decision = stage.prepare(parser, build, list(inputs), list(items), after)
-    if idist.get_world_size() > 1:
-        decision = int(idist.broadcast(decision, src=0))
-    if decision == WORK:
+    ranks = Ranks()
+    if ranks.first(lambda: stage.prepare(parser, build, list(inputs), list(items), after)) == WORK:
         set_determinism(parser.get("seed", 0))
         reuse_memory()
         started = time.perf_counter()
         parser.get_parsed_content(build).run()
-        idist.barrier()
-        if idist.get_rank() == 0:
-            stage.finish(time.perf_counter() - started)
-    idist.barrier()
+        ranks.gather("done")
+        ranks.first(lambda: stage.finish(time.perf_counter() - started))
 
 
 class _Stage:
@@ -89,7 +83,7 @@ class _Stage:
         config = referenced_config(parser, build)
         fingerprint = digest({"config": config, "after": upstream, "inputs": manifest.hash_inputs(inputs)})
         old = json.loads(self.record_path.read_text(encoding="utf-8")) if self.record_path.is_file() else None
-        item_hash = manifest.hash_inputs(items)
+        item_hash = digest_unread(items)
         record = {"name": self.name, "fingerprint": fingerprint, "items": item_hash, "status": "running"}
         if old and old["fingerprint"] == fingerprint:
             if old["status"] == "done" and old["items"] == item_hash and self._intact(old):
@@ -97,6 +91,7 @@ class _Stage:
                 self._note(manifest, old)
                 return SKIP
             logger.info("%s: continues in %s", self.name, self.folder)
+            self._remove_partial_files()
         elif old and self.folder != self.output_dir:
             self._move_aside()
         logger.info("%s: starts", self.name)
@@ -131,6 +126,12 @@ class _Stage:
     def _intact(self, record: dict[str, Any]) -> bool:
         paths = {self.folder / name: size for name, size in record["outputs"].items()}
         return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
+
+    def _remove_partial_files(self) -> None:
+        """What processes that were killed had begun to write."""
+        if self.folder != self.output_dir:
+            for path in self.folder.rglob(".part-*"):
+                path.unlink()
 
     def _move_aside(self) -> None:
         number = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from camtools.data.datalist import case_name
 from camtools.data.errors import reason
 from camtools.data.files import file_hash, input_hash_of, save_like
 from camtools.data.weights import load_weights
+from camtools.engine.manifest import digest
+from camtools.engine.ranks import Ranks
 
 __all__ = ["VolumePipeline", "VolumesFailedError"]
 
@@ -36,9 +39,9 @@ class VolumesFailedError(RuntimeError):
 class VolumePipeline:
     """Run every volume through ``steps`` and write what they produce; one volume is in memory at a time.
 
-    A volume whose outputs exist and were made from the very same input file is skipped, so a killed run goes on where
-    it was. A volume that fails does not stop the others: all failures are reported at the end. With several processes
-    each takes its share of the volumes.
+    A volume whose outputs exist and were made from the very same input file and tags is skipped, so a killed run goes
+    on where it was. A volume that fails does not stop the others: all failures are reported at the end. With several
+    processes each takes its share of the volumes, and all of them report the failures of all.
 
     Args:
         name: shown beside the progress bar and in errors.
@@ -78,7 +81,7 @@ class VolumePipeline:
         load_weights(self.name, self.weights)
         for network, _ in self.weights:
             network.eval()
-        rank = idist.get_rank()
+        ranks, rank = Ranks(), idist.get_rank()
         failed: list[tuple[str, str]] = []
         share = self.data[rank :: idist.get_world_size()]
         for item in tqdm(share, desc=self.name, unit="volume", disable=None if rank == 0 else True):
@@ -87,25 +90,37 @@ class VolumePipeline:
             except Exception as error:
                 logger.exception("%s: %s failed", self.name, item["image"], exc_info=logger.isEnabledFor(logging.DEBUG))
                 failed.append((str(item["image"]), reason(error)))
+        failed = list(chain.from_iterable(ranks.gather(failed)))
         if failed:
-            raise VolumesFailedError(self.name, failed, len(share))
+            raise VolumesFailedError(self.name, failed, len(self.data))
 
     def output_path(self, item: dict[str, Any], key: str) -> Path:
         """File of one output of one volume."""
         return self.output_dir / (case_name(item) + self.outputs[key])
 
     def _process(self, item: dict[str, Any]) -> None:
-        paths = {key: self.output_path(item, key) for key in self.outputs}
-        if all(path.is_file() for path in paths.values()):
-            expected = file_hash(item["image"])[:32]
-            if all(input_hash_of(path) == expected for path in paths.values()):
-                return
+        input_hash = _input_hash(item)
+        if all(input_hash_of(self.output_path(item, key)) == input_hash for key in self.outputs):
+            return
         data: Any = dict(item)
         for step in self.steps:
             data = step(data)
-        for key, path in paths.items():
+        self._write(item, data, input_hash)
+
+    def _write(self, item: dict[str, Any], data: Any, input_hash: str) -> None:
+        for key in self.outputs:
             volume = data[key]
             values = volume.as_tensor()[0].cpu().numpy()
             if self.dtypes[key].kind in "iu":
                 values = values.round()
-            save_like(values.astype(self.dtypes[key]), np.asarray(volume.affine), item["image"], path)
+            path = self.output_path(item, key)
+            save_like(values.astype(self.dtypes[key]), np.asarray(volume.affine), item["image"], path, input_hash)
+
+
+def _input_hash(item: dict[str, Any]) -> str:
+    """Hash of what the steps are given: the content of the volume's files and, where there are any, its tags."""
+    given: dict[str, Any] = {key: file_hash(item[key]) for key in ("image", "label") if item.get(key)}
+    for key in ("slice_labels", "patch_tags"):
+        if (tags := item.get(key)) is not None:
+            given[key] = torch.as_tensor(tags).tolist()
+    return digest(given)[:32] if len(given) > 1 else str(given["image"])[:32]

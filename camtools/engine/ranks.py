@@ -1,0 +1,54 @@
+"""What the processes of one run tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import ignite.distributed as idist
+import torch.distributed
+
+__all__ = ["Ranks"]
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=365)
+
+
+class Ranks:
+    """The processes of a run, which wait for each other as long as it takes.
+
+    PyTorch's own group gives up after some minutes (by default 10 with ``nccl``, 30 with ``gloo``), but one process may
+    have hours of volumes left when another is done. These wait on the CPU without a limit; when a process dies, the
+    others get an error at once. All processes make one together, before the work whose end they wait for.
+
+    Example:
+        >>> Ranks().gather("done")
+        ['done']
+    """
+
+    def __init__(self) -> None:
+        several = idist.get_world_size() > 1
+        self._group: Any = torch.distributed.new_group(backend="gloo", timeout=PATIENCE) if several else None
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, by rank, on every process."""
+        if self._group is None:
+            return [value]
+        values: list[Any] = [None] * idist.get_world_size()
+        torch.distributed.all_gather_object(values, value, group=self._group)
+        return values
+
+    def first(self, function: Callable[[], T]) -> T:
+        """The value of a function that the first process alone calls; what it raises is raised on every process."""
+        value: Any = None
+        error: Exception | None = None
+        if idist.get_rank() == 0:
+            try:
+                value = function()
+            except Exception as raised:
+                error = raised
+        value, error = self.gather((value, error))[0]
+        if error is not None:
+            raise error
+        return value  # type: ignore[no-any-return]
