@@ -18,7 +18,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 
 from camtools.data import list_volumes
 from camtools.engine import VolumePipeline, VolumesFailedError
-from camtools.engine.ranks import Ranks
+from camtools.engine.ranks import Ranks, on_first_rank
 from camtools.transforms import LoadVolumed
 from tests.conftest import write_volume
 
@@ -99,7 +99,7 @@ def test_after_a_kill_finished_volumes_are_not_made_again(folder: Path) -> None:
     assert stamps(folder) | finished == stamps(folder)
 
 
-def fail_on_the_first(rank: int, folder: Path, store: Path) -> None:
+def work_on_the_first(rank: int, folder: Path, store: Path) -> None:
     idist.initialize("gloo", init_method=f"file://{store}", world_size=2, rank=rank)
     ranks = Ranks()
     assert ranks.gather(rank) == [0, 1]
@@ -107,11 +107,19 @@ def fail_on_the_first(rank: int, folder: Path, store: Path) -> None:
         ranks.first(lambda: (folder / "gone").read_text())
     except FileNotFoundError as error:
         (folder / f"rank-{rank}.txt").write_text(str(error))
+
+    @on_first_rank
+    def write(name: str) -> str:
+        (folder / f"{name}-{rank}.txt").touch()
+        return f"rank {rank}"
+
+    assert write("once") == "rank 0"
     idist.finalize()
 
 
-def test_error_of_the_first_process_is_raised_on_all(tmp_path: Path) -> None:
-    start_processes(fail_on_the_first, (tmp_path, tmp_path / "store"), nprocs=2, start_method="fork")
+def test_error_and_value_of_the_first_process_reach_all(tmp_path: Path) -> None:
+    start_processes(work_on_the_first, (tmp_path, tmp_path / "store"), nprocs=2, start_method="fork")
     texts = [(tmp_path / f"rank-{rank}.txt").read_text() for rank in (0, 1)]
     assert texts[0] == texts[1]
     assert "gone" in texts[0]
+    assert [path.name for path in tmp_path.glob("once-*")] == ["once-0.txt"]

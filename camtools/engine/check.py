@@ -16,6 +16,7 @@ from camtools.data.files import write_json
 from camtools.data.geometry import voxel_spacing
 from camtools.data.patch_tags import PatchTagger
 from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
+from camtools.engine.ranks import on_first_rank
 
 __all__ = ["DatasetCheck"]
 
@@ -50,6 +51,7 @@ class DatasetCheck:
         self.patch_tagger = patch_tagger
         self.workers = workers
 
+    @on_first_rank
     def run(self) -> None:
         """Check everything, then report all that is wrong at once.
 

@@ -18,6 +18,7 @@ from camtools.data.volumes import read_volume
 from camtools.engine.metrics_csv import MetricsRow, write_metrics
 from camtools.engine.padding import cat_padded
 from camtools.engine.pooled_scores import PooledScores
+from camtools.engine.ranks import on_first_rank
 from camtools.metrics import slice_scores, volume_scores
 from camtools.thresholds import search_dice
 
@@ -70,6 +71,7 @@ class Evaluation:
         if pooled is not None:
             self.pooled = PooledScores(self.splits, prediction_dir, output_dir, pseudo_label_dir, pooled, slice_axis)
 
+    @on_first_rank
     def run(self) -> None:
         """Score everything and write ``metrics.csv``, and ``pooled_metrics.csv`` where it is asked for."""
         rows: list[MetricsRow] = []

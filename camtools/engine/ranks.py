@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import ignite.distributed as idist
 import torch.distributed
 
-__all__ = ["Ranks"]
+__all__ = ["Ranks", "on_first_rank"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 PATIENCE = timedelta(days=365)
 
 
@@ -52,3 +54,18 @@ class Ranks:
         if error is not None:
             raise error
         return value  # type: ignore[no-any-return]
+
+
+def on_first_rank(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function that the first process alone runs; all get its value or its error.
+
+    Example:
+        >>> on_first_rank(max)([1, 3, 2])
+        3
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return Ranks().first(lambda: function(*args, **kwargs))
+
+    return run

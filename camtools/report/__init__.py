@@ -1,5 +1,5 @@
 """The report of a run: one HTML page that holds everything, and a contact sheet beside it."""
 
-from camtools.report.report import Report, write_report
+from camtools.report.report import write_report
 
-__all__ = ["Report", "write_report"]
+__all__ = ["write_report"]

@@ -6,16 +6,18 @@ import logging
 from pathlib import Path
 
 from camtools.data.files import atomic_path
+from camtools.engine.ranks import on_first_rank
 from camtools.report.content import read_run
 from camtools.report.page import build_page
 from camtools.report.sheet import sheet_rows, write_sheet
 from camtools.report.viewer import draw_views
 
-__all__ = ["Report", "write_report"]
+__all__ = ["write_report"]
 
 logger = logging.getLogger("camtools")
 
 
+@on_first_rank
 def write_report(output_dir: str | Path) -> Path:
     """Write ``report.html``, and ``contact_sheet.png`` where the run has panels; both atomically.
 
@@ -45,18 +47,3 @@ def write_report(output_dir: str | Path) -> Path:
         temporary.write_text(build_page(run, rows, draw_views(run)), encoding="utf-8")
     logger.info("report: %s", page)
     return page
-
-
-class Report:
-    """:func:`write_report` as a component of a bundle.
-
-    Args:
-        output_dir: folder of a run.
-    """
-
-    def __init__(self, output_dir: str | Path) -> None:
-        self.output_dir = output_dir
-
-    def run(self) -> None:
-        """Write the report."""
-        write_report(self.output_dir)
