@@ -111,6 +111,7 @@ def describe_mask(mask: NDArray[Any], affine: NDArray[Any]) -> dict[str, int]:
     """Count all slices and those that show the object, along the axis that camtools takes as the slices'.
 
     Example:
+        >>> import numpy as np
         >>> mask = np.zeros((2, 2, 3), np.uint8)
         >>> mask[0, 0, 1] = 1
         >>> describe_mask(mask, np.eye(4))
