@@ -23,6 +23,7 @@ FORMATS = pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
 AFFINES = {
     "identity": np.eye(4),
     "oblique": oblique_affine(),
+    "isotropic": oblique_affine((0.9375, 0.9375, 0.9375)),  # float32 lies above and below it
     "flipped": oblique_affine(flips=(-1, 1, -1)),
     "slices along x": oblique_affine((4.5, 0.7, 0.6)),
     "slices along y": np.array([[0.0, 0.0, 0.8, 5.0], [0.9, 0.0, 0.0, -6.0], [0.0, -3.0, 0.0, 7.0], [0, 0, 0, 1]]),
