@@ -26,6 +26,7 @@ from tests.conftest import blob_volume, oblique_affine, write_volume
 def test_volume_is_channel_first_float(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     volume = read_volume(write_volume(tmp_path / "a.nii.gz", array))
+    assert volume.meta["filename_or_obj"].endswith("a.nii.gz")
     assert volume.shape == (1, 2, 3, 4)
     assert volume.dtype == torch.float32
     np.testing.assert_array_equal(volume[0].numpy(), array)

@@ -15,6 +15,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "case_name",
     "image_stem",
+    "is_itk_file",
     "is_photograph",
     "list_volumes",
     "load_datalist",
@@ -23,7 +24,8 @@ __all__ = [
 ]
 
 _PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
-IMAGE_SUFFIXES = (".nii.gz", ".nii", *_PHOTOGRAPHS)
+_DETACHED = (".nhdr", ".mhd")  # headers of voxels in another file: listed, so that reading them can say so
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", *_PHOTOGRAPHS)
 
 
 def is_photograph(path: str | Path) -> bool:
@@ -34,6 +36,16 @@ def is_photograph(path: str | Path) -> bool:
         (True, False)
     """
     return str(path).lower().endswith(_PHOTOGRAPHS)
+
+
+def is_itk_file(path: str | Path) -> bool:
+    """Whether a file is read with ITK, by its suffix: NRRD and MetaImage.
+
+    Example:
+        >>> is_itk_file("a.nrrd"), is_itk_file("a.MHA"), is_itk_file("a.nii")
+        (True, True, False)
+    """
+    return str(path).lower().endswith((".nrrd", ".mha", *_DETACHED))
 
 
 def image_stem(path: str | Path) -> str:
@@ -100,15 +112,16 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
 
 
 def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
-    """Every image file below ``folder``, sorted; the case name keeps the sub-folders.
+    """Every image file below ``folder`` by its absolute path, sorted; the case name keeps the sub-folders.
 
     Raises:
         DataError: the folder does not exist or holds no image.
     """
-    root = Path(folder)
+    # absolute: while ITK is first loaded, it changes the working directory of all threads
+    root = Path(folder).absolute()
     if not root.is_dir():
         raise DataError(f"Expected a folder of volumes, found none at {root}. Check the path.")
-    files = sorted(path for path in root.rglob("*") if path.name.lower().endswith(IMAGE_SUFFIXES))
+    files = sorted(path for path in root.rglob("*") if path.name.lower().endswith((*IMAGE_SUFFIXES, *_DETACHED)))
     if not files:
         raise DataError(f"No image below {root}: expected files that end in one of {', '.join(IMAGE_SUFFIXES)}.")
     names = [str(path.relative_to(root).with_name(image_stem(path))) for path in files]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["DataError", "reason"]
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["DataError", "not_one_volume", "reason"]
 
 
 class DataError(ValueError):
@@ -10,6 +13,14 @@ class DataError(ValueError):
 
     The message says what was expected, what was found, in which file, and what to do.
     """
+
+
+def not_one_volume(source: Path, shape: Sequence[int]) -> DataError:
+    """The error for a file of several volumes, or of several values a voxel; ``shape`` ends with their number."""
+    return DataError(
+        f"{source} is {len(shape)}D with shape {tuple(shape)}: expected one 3D volume (or a 2D image). "
+        "Split a time series or a stack of modalities into one file each."
+    )
 
 
 def reason(error: BaseException) -> str:

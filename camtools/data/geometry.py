@@ -43,8 +43,9 @@ def stacking_axis(affine: NDArray[Any], shape: tuple[int, ...] | None = None) ->
     """
     if shape is not None and 1 in shape:
         return len(shape) - 1 - list(shape)[::-1].index(1)
-    spacing = voxel_spacing(affine).round(3)
-    return 2 - int(np.argmax(spacing[::-1]))
+    spacing = voxel_spacing(affine)
+    # formats store the same affine with other rounding: a micrometre less is a tie
+    return int(np.flatnonzero(spacing > spacing.max() - 1e-3)[-1])
 
 
 def slice_axis_of(volume: MetaTensor, slice_axis: int | None = None) -> int:

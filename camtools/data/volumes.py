@@ -10,21 +10,28 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, NibabelReader, PILReader
 from monai.transforms import EnsureChannelFirst
+from monai.utils import ImageMetaKey
+from numpy.typing import NDArray
 
-from camtools.data.datalist import is_photograph
-from camtools.data.errors import DataError
+from camtools.data.datalist import is_itk_file, is_photograph
+from camtools.data.errors import DataError, not_one_volume
 from camtools.data.geometry import slice_axis_of
+from camtools.data.itk_files import read_itk
 
 __all__ = ["check_same_geometry", "mask_tags", "read_volume", "slice_tags", "tagged_items"]
 
 
 def read_volume(path: str | Path) -> MetaTensor:
-    """Read NIfTI, or a PNG, BMP or TIFF image, as a ``(C, X, Y, Z)`` float32 volume.
+    """Read NIfTI, NRRD or MetaImage, or a PNG, BMP or TIFF image, as a ``(C, X, Y, Z)`` float32 volume.
+
+    The affine is in RAS, whatever the format. NRRD (``.nrrd``) and MetaImage (``.mha``) need the extra ``itk``.
 
     A 2D image (PNG, BMP, TIFF) is a volume of one slice, ``(C, X, Y, 1)``; C is 3 for colour.
 
     Raises:
-        DataError: the file is missing, empty, truncated, 4D, or holds NaN or infinite voxels.
+        DataError: the file is missing, empty, truncated, 4D, holds NaN or infinite voxels, or is a header whose voxels
+            lie in another file (``.mhd``, ``.nhdr``).
+        ImportError: the file is NRRD or MetaImage, and ITK is not installed.
     """
     source = Path(path)
     if not source.is_file():
@@ -32,9 +39,11 @@ def read_volume(path: str | Path) -> MetaTensor:
     if source.stat().st_size == 0:
         raise DataError(f"{source} is empty (0 bytes). Copy or export the file again.")
     try:
-        reader = PILReader() if is_photograph(source) else NibabelReader()
-        values, header = reader.get_data(reader.read(source))
+        values, header = _read(source)
+        header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage names its files after it
         image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values.astype(np.float32), header))
+    except (DataError, ImportError):
+        raise
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(
@@ -46,10 +55,7 @@ def read_volume(path: str | Path) -> MetaTensor:
         image = image.unsqueeze(-1)
     if image.ndim != 4 or (image.shape[0] > 1 and not colour):
         shape = tuple(image.shape[1:]) + ((image.shape[0],) if image.shape[0] > 1 else ())
-        raise DataError(
-            f"{source} is {len(shape)}D with shape {shape}: expected one 3D volume (or a 2D image). "
-            "Split a time series or a stack of modalities into one file each."
-        )
+        raise not_one_volume(source, shape)
     if image.numel() == 0:
         raise DataError(f"{source} holds no voxels: its shape is {tuple(image.shape[1:])}.")
     bad = int((~torch.isfinite(image.as_tensor())).sum())
@@ -59,6 +65,14 @@ def read_volume(path: str | Path) -> MetaTensor:
             "Replace them (for example by 0) or export the file again."
         )
     return image
+
+
+def _read(source: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+    if is_itk_file(source):
+        return read_itk(source)
+    reader = PILReader() if is_photograph(source) else NibabelReader()
+    values, header = reader.get_data(reader.read(source))
+    return values, header
 
 
 def check_same_geometry(image: MetaTensor, mask: MetaTensor, image_path: str, mask_path: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 from camtools.data.datalist import is_photograph
@@ -36,19 +37,21 @@ class BundleInference(BundleInferTask):
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
         """Write the mask ``(1, X, Y, Z)``; returns its file and further results (none).
 
-        NIfTI of a NIfTI volume is written here, every other format, such as the NRRD that 3D Slicer asks for, by
-        MONAI Label.
+        NIfTI of a volume is written here, every other format, such as the NRRD that 3D Slicer asks for, by MONAI Label.
+        Without a wish, a NIfTI volume gets NIfTI, any other image its own format.
         """
         source, mask = str(data["image_path"]), data[self.output_label_key][0]
         suffix = extension or data.get("result_extension")
-        if source.lower().endswith(NIFTI) and suffix in (None, *NIFTI):
-            return self._write_nifti(mask.cpu().numpy().astype(np.uint8), source, suffix or ".nii.gz"), {}
+        if suffix is None and source.lower().endswith(NIFTI):
+            suffix = ".nii.gz"
+        if suffix in NIFTI and not is_photograph(source):
+            return self._write_nifti(mask, data[self.output_label_key].affine, source, suffix), {}
         shown = mask[..., 0] if is_photograph(source) else mask
         written: tuple[Any, Any] = super().writer(data | {self.output_label_key: shown}, extension, dtype)
         return written
 
-    def _write_nifti(self, mask: np.typing.NDArray[np.uint8], source: str, suffix: str) -> str:
+    def _write_nifti(self, mask: torch.Tensor, affine: torch.Tensor, source: str, suffix: str) -> str:
         with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as file:
             path = Path(file.name)
-        save_like(mask, np.eye(4), source, path)
+        save_like(mask.cpu().numpy().astype(np.uint8), np.asarray(affine), source, path)
         return str(path)

@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from camtools.engine.metrics_csv import read_metrics
 from tests.bundles.conftest import Bundle, infer, inference_knobs
 from tests.conftest import blob_volume, oblique_affine, write_volume
+from tests.itk_volumes import write_itk
 
 
 def write_variants(folder: Path) -> None:
@@ -60,6 +61,22 @@ def test_asymmetric_object_is_not_mirrored(
     for axis in range(3):
         expected = np.moveaxis(image, 2, axis) > 0
         np.testing.assert_array_equal(nib.load(masks / f"axis{axis}.nii.gz").get_fdata() > 0, expected)
+
+
+def test_formats_may_be_mixed(bundle: Bundle, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NRRD and MetaImage beside NIfTI: same voxels, same affine, nothing mirrored."""
+    monkeypatch.setattr(f"{bundle.network}.forward", bright)
+    image = np.zeros((20, 5, 24), np.int16)
+    image[2:9, 1, 3:6] = image[2:5, 3, 3:18] = 1000
+    affine = oblique_affine((1.0, 4.0, 1.0), flips=(-1, 1, -1))
+    write_volume(tmp_path / "in/a.nii.gz", image, affine)
+    for name in ("b.nrrd", "sub/c.mha"):
+        write_itk(tmp_path / "in" / name, image, affine)
+    masks = infer(bundle, tmp_path / "in", tmp_path / "out", trained / "models", pixel_size=0.5)
+    for name in ("a", "b", "sub/c"):
+        mask = nib.load(masks / f"{name}.nii.gz")
+        np.testing.assert_array_equal(mask.get_fdata() > 0, image > 0)
+        np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
 
 
 def test_largest_component(bundle: Bundle, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

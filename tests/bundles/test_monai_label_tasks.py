@@ -12,9 +12,11 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 
+from camtools.data import read_volume
 from tests.bundles.conftest import UMCAM, Bundle
-from tests.bundles.label_server import copy_bundle
-from tests.conftest import blob_volume, write_volume
+from tests.bundles.label_server import copy_bundle, make_bright
+from tests.conftest import blob_volume, oblique_affine, write_volume
+from tests.itk_volumes import write_itk
 
 pytest.importorskip("monailabel.tasks.train.bundle", reason="needs the extra 'label'")
 
@@ -56,6 +58,22 @@ def test_stock_inference_task_gives_the_same_mask(copied: Path, tmp_path: Path) 
         masks.append(nib.load(path))
         np.testing.assert_allclose(masks[-1].affine, nib.load(image).affine, atol=1e-5)
     np.testing.assert_array_equal(masks[0].dataobj, masks[1].dataobj)
+
+
+def test_nrrd_comes_back_as_nrrd(copied: Path, tmp_path: Path) -> None:
+    from camtools.label.infer import BundleInference
+
+    make_bright(copied)
+    volume, affine = np.zeros((20, 24, 5), np.int16), oblique_affine(flips=(1, -1, 1))
+    volume[2:9, 3:6, 1] = volume[2:5, 3:18, 3] = 1000
+    image = write_itk(tmp_path / "a.nrrd", volume, affine)
+    task = BundleInference(str(copied), {})
+    for request, suffix in (({}, ".nrrd"), ({"result_extension": ".nii.gz"}, ".nii.gz")):
+        path, _ = task({"image": image, "device": "cpu"} | request)
+        assert path.endswith(suffix)
+        mask = read_volume(path)
+        np.testing.assert_array_equal(mask[0], volume > 0)
+        np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
 
 
 def test_weights_that_do_not_fit_are_refused(trained_umcam: Path, tmp_path: Path) -> None:
