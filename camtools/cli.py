@@ -13,6 +13,7 @@ from camtools.cli_label import label
 from camtools.cli_overrides import WITH_OVERRIDES, overrides
 from camtools.cli_patches import patches
 from camtools.memory import reuse_memory
+from camtools.threads import single_threaded_blas
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +67,7 @@ def _tables(runs: list[Path], split: str) -> str:
 @app.callback()
 def _before_any_command() -> None:
     reuse_memory()
+    single_threaded_blas()
 
 
 @app.command()

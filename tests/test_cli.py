@@ -28,11 +28,12 @@ def test_phantom_writes_a_dataset_and_refuses_to_overwrite_it(tmp_path: Path) ->
     assert "found 3 entries" in output
 
 
-def test_every_command_reuses_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_tunes_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bool] = []
     monkeypatch.setattr("camtools.cli.reuse_memory", lambda: calls.append(True))
+    monkeypatch.setattr("camtools.cli.single_threaded_blas", lambda: calls.append(True))
     invoke("report", str(tmp_path))
-    assert calls == [True]
+    assert calls == [True, True]
 
 
 def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:
