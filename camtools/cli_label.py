@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +29,7 @@ def label(
 ) -> None:
     """Serve trained bundles to 3D Slicer or OHIF through MONAI Label, until Ctrl-C.
 
-    What follows as ``--id value`` sets knobs of the bundles: those that the training set, too.
+    What follows as ``--id value`` sets knobs of the bundles, such as the ``--pixel_size`` they were trained with.
     """
     from camtools.label import prepare_app, trained_bundles
 
@@ -41,9 +42,20 @@ def label(
             from monailabel.main import Main
         except ImportError:
             raise ImportError("camtools label needs MONAI Label: pip install 'camtools[label]'.") from None
+        _check_port(host, port)
         folder = prepare_app(chosen, app, overrides(context.args))
         names = ",".join(bundle.name for bundle in chosen)
         typer.echo(f"Serving {names} at http://{host}:{port} from {folder}; Ctrl-C stops.")
         sys.argv = ["monailabel", "start_server", "--app", str(folder), "--studies", studies]
         sys.argv += ["--host", host, "--port", str(port), "--conf", "models", names]
         Main().run()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Stop before the bundles are loaded when nothing can listen there."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise OSError(
+            f"Expected a free port, found {host}:{port} not to be ({error}). Choose another --port."
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_command_starts_monai_label_on_loopback(bundles: Path, tmp_path: Path, m
     monkeypatch.delenv("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", raising=False)
     archive = "http://127.0.0.1:8042/dicom-web"
     arguments = ["--studies", archive, "--bundles", str(bundles), "--app", str(tmp_path / "app"), "--a", "7"]
+    monkeypatch.setattr("camtools.cli_label._check_port", lambda host, port: None)
     arguments += ["--modality", "CT"]
     result = CliRunner().invoke(app, ["label", *arguments])
     assert result.exit_code == 0, result.output
@@ -127,6 +129,21 @@ def test_command_starts_monai_label_on_loopback(bundles: Path, tmp_path: Path, m
     assert yaml.safe_load((tmp_path / "app/model/two/configs/inference.yaml").read_text())["a"] == 7
     assert started == [["monailabel", "start_server", *places, "--conf", "models", "one,two"]]
     assert os.environ.pop("MONAI_LABEL_DICOMWEB_SEARCH_FILTER") == '{"Modality": "CT"}'
+
+
+def test_port_in_use_is_named(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "monailabel", ModuleType("monailabel"))
+    main = ModuleType("monailabel.main")
+    main.Main = None
+    monkeypatch.setitem(sys.modules, "monailabel.main", main)
+    monkeypatch.setenv("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", "{}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["--studies", str(tmp_path), "--bundles", str(bundles), "--port", port]
+        result = CliRunner().invoke(app, ["label", *arguments])
+    assert result.exit_code == 1
+    assert f"Expected a free port, found 127.0.0.1:{port} not to be" in result.output
+    assert "Choose another --port." in result.output
 
 
 def test_other_commands_do_not_need_monai_label() -> None:
