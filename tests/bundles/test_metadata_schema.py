@@ -113,7 +113,10 @@ ACCEPTED: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("kind", ACCEPTED)
-def test_schema_accepts(kind: str, tmp_path: Path) -> None:
+def test_schema_accepts(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     metadata = read(UMCAM)
     ACCEPTED[kind](metadata)
-    verify(metadata, tmp_path)
+    assert metadata != read(UMCAM)
+    with caplog.at_level("INFO"):
+        verify(metadata, tmp_path)
+    assert "metadata is verified with no error" in caplog.text
