@@ -4,14 +4,13 @@
     python benchmarks/crf.py --slices 300        # a whole volume
 
 Slices are like the phantoms: a body, one ellipse, noise; the map is a blurred ellipse with noise. Every time is the
-median over the repeats, all slices together, with workers that are running already. A ratio of 8 means 8 times faster
-than pydensecrf in one process. Agreement is the fraction of pixels with the same label as there.
+median over the repeats, all slices together. A ratio of 8 means 8 times faster than pydensecrf. Agreement is the
+fraction of pixels with the same label.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -19,8 +18,7 @@ from maps import phantom
 from timing import median_seconds
 from torch.nn.functional import avg_pool2d
 
-from camtools.crf import dense_crf, pydensecrf_pool
-from camtools.crf.inference import Backend
+from camtools.crf import dense_crf
 
 
 def batch(slices: int, channels: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,27 +31,15 @@ def batch(slices: int, channels: int, size: int) -> tuple[torch.Tensor, torch.Te
     return (images + tint * (channels > 1)).clamp(0, 1), (0.7 * blurred + noise).clamp(0, 1)
 
 
-def one_process(images: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
-    """Marginals by pydensecrf without workers: slices one at a time."""
-    pairs = zip(images.split(1), probability.split(1), strict=True)
-    return torch.cat([dense_crf(*pair, backend="pydensecrf") for pair in pairs])
-
-
-def rows(device: str) -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
-    """What is timed on a device: name to function."""
-    backends: tuple[Backend, ...] = ("torch",) if device == "cuda" else ("pydensecrf", "torch")
-    names = {"pydensecrf": f"pydensecrf, {pydensecrf_pool._cores()} cores", "torch": f"torch, {device}"}
-    return {names[backend]: partial(dense_crf, backend=backend) for backend in backends}
-
-
 def print_table(channels: int, options: argparse.Namespace) -> None:
     images, probability = batch(options.slices, channels, options.size)
-    labels = one_process(images, probability).argmax(1)
+    pydensecrf = partial(dense_crf, backend="pydensecrf")
+    labels = pydensecrf(images, probability).argmax(1)
     baseline = None
     print(f"\n{channels} channel(s)\n{'backend':<24}{'ms per slice':>13}{'ratio':>8}{'agreement':>12}")
-    timed = {"pydensecrf, one process": (one_process, "cpu")}
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        timed |= {name: (function, device) for name, function in rows(device).items()}
+    timed = {"pydensecrf": (pydensecrf, "cpu"), "torch, cpu": (dense_crf, "cpu")}
+    if torch.cuda.is_available():
+        timed["torch, cuda"] = (dense_crf, "cuda")
     for name, (function, device) in timed.items():
         moved = images.to(device), probability.to(device)
         spent = median_seconds(partial(function, *moved), torch.device(device), options.repeats) / options.slices

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from camtools.cams import CfdCAM, GradCAM
-from camtools.crf import DenseCRF, inference
+from camtools.crf import DenseCRF
 from camtools.engine.cam_maps import MappedSlices, ObjectSlices, object_slices
 from camtools.engine.cam_quality import evaluate_cams
 from camtools.engine.cam_rules import masks_by_rule
-from tests.cam_classifiers import fake_method, one_logit_classifier, tiny_classifier
+from tests.cam_classifiers import fake_method, one_logit_classifier
 from tests.reference import metrics as reference
 
 
@@ -88,15 +88,3 @@ def test_views_under_crf_show_unit_maps_with_the_refined_mask(
     assert torch.equal(mask, refined[0, 1] > 0.5)
     assert dice == pytest.approx(reference.dice(mask.numpy(), view.truth.numpy()), abs=1e-6)
     assert dice > 0.9
-
-
-def test_missing_pydensecrf_is_named_before_any_map(blob_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mapped: list[torch.Tensor] = []
-    name = fake_method(monkeypatch, "counted", lambda images: mapped.append(images) or images)  # type: ignore[func-returns-value]
-    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda library: None)
-    classifier = tiny_classifier(blob_dataset)
-    with pytest.raises(ImportError, match=r"the dense CRF needs pydensecrf, which is not installed"):
-        evaluate_cams(classifier, [name], ["otsu", "crf"])
-    assert not mapped
-    evaluate_cams(classifier, [name], ["otsu"])
-    assert len(mapped) == 2

@@ -150,7 +150,7 @@ def test_command_writes_the_tables_of_the_cfd_cam_paper(
 
     monkeypatch.setattr(CfdCAM, "layer_maps", counted)
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("crf#backend: torch\n")  # works without pydensecrf
+    overlay.write_text("crf#iterations: 5\n")
     pairs = overrides(blob_dataset, save_weights(tmp_path / "c", one_logit=True), ONE_LOGIT_WIDTH)
     methods = ["gradcam", "scorecam", "layercam-5", "cfdcam-ss", "cfdcam-2x", "cfdcam"]
     options = ["--rules", "crf", "--target", "0", "--scoring_dtype", "bfloat16", "--channel-share", "0.5"]
@@ -214,7 +214,10 @@ def test_command_names_what_is_wrong(blob_dataset: Path, tmp_path: Path, extra: 
 
 def test_command_names_a_missing_library(blob_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference.importlib.util, "find_spec", lambda library: None)
-    arguments = ["evaluate-cams", TRAIN, "--output-dir", str(tmp_path / "scores"), "--rules", "crf"]
-    result = CliRunner().invoke(app, [*arguments, *overrides(blob_dataset, save_weights(tmp_path / "c"))])
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("crf#backend: pydensecrf\n")
+    arguments = ["evaluate-cams", CFD_TRAIN, "--output-dir", str(tmp_path / "scores"), "--overlay", str(overlay)]
+    pairs = overrides(blob_dataset, save_weights(tmp_path / "c", one_logit=True), ONE_LOGIT_WIDTH)
+    result = CliRunner().invoke(app, [*arguments, *pairs])
     assert result.exit_code == 1
-    assert "Error: the dense CRF needs pydensecrf, which is not installed; install it with" in result.output
+    assert "backend='pydensecrf' needs pydensecrf, which is not installed; install it with" in result.output

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from camtools.crf import DenseCRF, dense_crf, inference, torch_backend
-from camtools.crf.inference import resolve_backend
 from camtools.crf.lattice import PermutohedralLattice
 from tests.crf_slices import agreement, structured_slices
 from tests.reference.dense_crf import reference_dense_crf
@@ -192,24 +191,20 @@ def test_cuda_gives_what_the_cpu_gives(shape):
     assert agreement(marginals.cpu(), expected) >= 0.999
 
 
-def test_auto_takes_torch_on_cuda_and_pydensecrf_elsewhere(monkeypatch):
-    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda name: name)
-    assert resolve_backend("auto", torch.device("cuda")) == "torch"
-    assert resolve_backend("auto", torch.device("cpu")) == "pydensecrf"
-    assert resolve_backend("pydensecrf", torch.device("cuda")) == "pydensecrf"
-    assert resolve_backend("torch", torch.device("cpu")) == "torch"
+@needs_pydensecrf
+def test_auto_is_torch():
+    images, probability = structured_slices((2, 1, 12, 15))
+    expected = dense_crf(images, probability, backend="torch")
+    assert torch.equal(dense_crf(images, probability), expected)
+    assert not torch.equal(dense_crf(images, probability, backend="pydensecrf"), expected)
 
 
 def test_absent_pydensecrf_says_what_to_do(monkeypatch):
     monkeypatch.setattr(inference.importlib.util, "find_spec", lambda name: None)
-    images, probability = structured_slices((1, 1, 8, 8))
-    for backend in ("auto", "pydensecrf"):
-        with pytest.raises(ImportError, match=r'pip install "camtools\[crf\]"`, or choose backend="torch"'):
-            dense_crf(images, probability, backend=backend)
-    with pytest.raises(ImportError, match="needs pydensecrf"):
+    with pytest.raises(ImportError, match=r'pip install "camtools\[crf\]"`, or choose backend="torch"'):
         DenseCRF(backend="pydensecrf")
-    assert DenseCRF().backend == "auto"
-    assert dense_crf(images, probability, backend="torch").shape == (1, 2, 8, 8)
+    images, probability = structured_slices((1, 1, 8, 8))
+    assert dense_crf(images, probability).shape == (1, 2, 8, 8)
 
 
 GOOD = torch.full((2, 1, 4, 5), 0.5)
@@ -255,23 +250,24 @@ def test_faint_maps_are_pure_background_and_never_refined(monkeypatch):
     maps[1] = 0.19 * maps[1] / maps[1].max()
     maps[1, 0, 0, 0] = 0.0
     refined = []
+    solve = torch_backend.solve
 
-    def spy(images, probability, **options):
+    def spy(images, logits, crf):
         refined.append(len(images))
-        return dense_crf(images, probability, **options)
+        return solve(images, logits, crf)
 
-    monkeypatch.setattr("camtools.crf.refinement.dense_crf", spy)
-    marginals = DenseCRF(backend="torch")(images, maps)
+    monkeypatch.setattr(torch_backend, "solve", spy)
+    marginals = DenseCRF()(images, maps)
     assert refined == [2]
     assert (marginals[1, 0] == 1).all()
     assert (marginals[1, 1] == 0).all()
-    expected = dense_crf(images, maps, backend="torch")
+    expected = dense_crf(images, maps)
     torch.testing.assert_close(marginals[[0, 2]], expected[[0, 2]], atol=1e-5, rtol=0)
-    torch.testing.assert_close(DenseCRF(backend="torch", empty_below=None)(images, maps), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(DenseCRF(empty_below=None)(images, maps), expected, atol=1e-5, rtol=0)
     maps[1, 0, 0, 1] = 0.21
-    assert DenseCRF(backend="torch")(images, maps)[1, 1].max() > 0
+    assert DenseCRF()(images, maps)[1, 1].max() > 0
     refined.clear()
-    assert DenseCRF(backend="torch")(images, torch.zeros_like(maps))[:, 0].eq(1).all()
+    assert DenseCRF()(images, torch.zeros_like(maps))[:, 0].eq(1).all()
     assert not refined
 
 

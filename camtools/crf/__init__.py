@@ -1,6 +1,5 @@
 """Dense CRF refinement of activation maps (Cfd-CAM, step 6)."""
 
-from camtools.crf.inference import Backend, dense_crf
-from camtools.crf.refinement import DenseCRF
+from camtools.crf.inference import Backend, DenseCRF, dense_crf
 
 __all__ = ["Backend", "DenseCRF", "dense_crf"]

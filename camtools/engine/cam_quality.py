@@ -133,7 +133,7 @@ def evaluate_cams(
         DataError: a file that cannot be used.
         ImportError: ``crf`` without the library that its backend needs.
     """
-    rules = checked_rules(rules, classifier)
+    rules = checked_rules(rules)
     cams = build_cams(methods, classifier.network, batch_size, cfd_options)
     mapped: Iterable[MappedSlices] = mapped_slices(classifier, cams, split, target)
     thresholds: dict[str, float] = {}

@@ -17,19 +17,15 @@ __all__ = ["RULES", "checked_rules", "masks_by_rule", "searched_threshold"]
 RULES = ("otsu", "midpoint", "search", "crf")
 
 
-def checked_rules(rules: Sequence[str], classifier: TrainedClassifier) -> list[str]:
-    """Rules in the order given, each once, after a look at whether they can work.
+def checked_rules(rules: Sequence[str]) -> list[str]:
+    """Rules in the order given, each once.
 
     Raises:
         ValueError: an unknown rule, or none.
-        ImportError: ``crf`` without the library that its backend needs.
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
         raise ValueError(f"Unknown rule '{unknown[0] if unknown else ''}': expected {', '.join(RULES)}.")
-    if "crf" in rules:  # a missing library shows here, before the maps are made
-        blank = torch.zeros(1, 1, 8, 8, device=classifier.device)
-        classifier.crf(blank, blank + 0.5)
     return list(dict.fromkeys(rules))
 
 
