@@ -88,8 +88,21 @@ def test_slices_without_a_map_are_background():
 
 def test_slices_without_background_seeds_are_foreground():
     images, _ = object_slices(1)
-    label = seed_pseudo_label(images, torch.ones_like(images), threshold=0.5)
+    label = spl_from_seeds(images, seeds_from_cam(torch.ones_like(images), 0.5))
     assert (label[:, 1] == 1).all()
+
+
+def test_constant_map_shows_no_object():
+    images, _ = object_slices(1)
+    assert (seed_pseudo_label(images, torch.ones_like(images), threshold=0.5)[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("threshold", ["auto", 0.4])
+def test_scale_and_offset_of_a_map_do_not_matter(threshold):
+    images, maps = object_slices()
+    torch.testing.assert_close(
+        seed_pseudo_label(images, 7 * maps + 3, threshold), seed_pseudo_label(images, maps, threshold)
+    )
 
 
 def test_constant_slice_is_undecided():

@@ -6,9 +6,10 @@ from typing import Literal
 
 import torch
 
+from camtools.fusion import normalize_min_max
 from camtools.geodesic.distance import Backend, check_images, check_passes, resolve_backend, unchecked_distance
 from camtools.seeds import Seeds, seeds_from_cam
-from camtools.thresholds import intra_class_variance
+from camtools.thresholds import check_maps, intra_class_variance
 
 
 def seed_pseudo_label(
@@ -22,17 +23,15 @@ def seed_pseudo_label(
 ) -> torch.Tensor:
     """Seed-derived pseudo-label (SPL) of slices and their activation maps.
 
-    Threshold the map, take seeds (:func:`camtools.seeds.seeds_from_cam`), expand them by geodesic distance
-    (:func:`spl_from_seeds`). A slice whose map has no pixel above the threshold, such as a map of zeros, has no seeds
-    and becomes pure background.
+    Take seeds from the map (:func:`pseudo_label_seeds`), expand them by geodesic distance (:func:`spl_from_seeds`). A
+    slice whose map has no pixel above the threshold, such as a map of zeros, has no seeds and becomes pure background.
 
     Args:
         images: slices, ``(B, C, H, W)``, finite.
-        cam: activation maps, ``(B, 1, H, W)``; in [0, 1] for the ``"auto"`` threshold.
-        threshold: ``"auto"`` for :func:`camtools.thresholds.intra_class_variance` on the z-scored slice, one value, or
-            one value for each slice ``(B,)``.
+        cam: activation maps, ``(B, 1, H, W)``, finite; see :func:`pseudo_label_seeds`.
+        threshold: see :func:`pseudo_label_seeds`.
         alpha: how fast the probability falls with distance, > 0, per standard deviation of the intensities.
-        margin: pixels by which the bounding box of the object grows before its corners become background seeds.
+        margin: see :func:`pseudo_label_seeds`.
         passes: raster passes of :func:`camtools.geodesic.geodesic_distance`; None for the exact distance.
         backend: backend of :func:`camtools.geodesic.geodesic_distance`.
 
@@ -54,15 +53,47 @@ def seed_pseudo_label(
         >>> (label[0, 1] > 0.5).sum().item()
         36
     """
+    return spl_from_seeds(images, pseudo_label_seeds(images, cam, threshold, margin), alpha, passes, backend)
+
+
+def pseudo_label_seeds(
+    images: torch.Tensor,
+    cam: torch.Tensor,
+    threshold: Literal["auto"] | float | torch.Tensor = "auto",
+    margin: int = 5,
+) -> Seeds:
+    """Seeds of the seed-derived pseudo-label.
+
+    Each map is scaled to [0, 1] by its own minimum and maximum, as in the authors' code, and thresholded. Its largest
+    component gives the seeds (:func:`camtools.seeds.seeds_from_cam`).
+
+    Args:
+        images: slices, ``(B, C, H, W)``, finite.
+        cam: activation maps, ``(B, 1, H, W)``, finite; their scale does not matter. A constant map has no seeds.
+        threshold: share of the range of a map, in [0, 1]: one value, one value for each slice ``(B,)``, or ``"auto"``
+            for :func:`camtools.thresholds.intra_class_variance` on the z-scored slice.
+        margin: pixels by which the bounding box of the object grows before its corners become background seeds.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, or another text as ``threshold``.
+
+    Example:
+        >>> cam = torch.full((1, 1, 9, 9), 2.0)
+        >>> cam[..., 3:6, 3:6] = 6.0
+        >>> pseudo_label_seeds(cam, cam, threshold=0.4).foreground[0, 0].nonzero().tolist()
+        [[4, 4]]
+    """
     check_images(images)
-    if cam.shape != (len(images), 1, *images.shape[2:]):
-        expected = (len(images), 1, *images.shape[2:])
+    expected = (len(images), 1, *images.shape[2:])
+    if cam.shape != expected:
         raise ValueError(f"expected cam of shape {expected} to match images, got {tuple(cam.shape)}")
+    check_maps(cam, "cam")
+    scaled = normalize_min_max(cam)
     if isinstance(threshold, str):
         if threshold != "auto":
             raise ValueError(f"expected threshold to be 'auto', a number or a (B,) tensor, got {threshold!r}")
-        threshold = intra_class_variance(_zscore(images), cam)
-    return spl_from_seeds(images, seeds_from_cam(cam, threshold, margin), alpha, passes, backend)
+        threshold = intra_class_variance(_zscore(images), scaled)
+    return seeds_from_cam(scaled, threshold, margin)
 
 
 def spl_from_seeds(

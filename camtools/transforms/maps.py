@@ -12,10 +12,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from camtools.data.geometry import slices_to_volume, volume_to_slices
-from camtools.fusion import normalize_max, normalize_min_max
-from camtools.geodesic import spl_from_seeds
-from camtools.seeds import seeds_from_cam
-from camtools.thresholds import Rule, intra_class_variance, map_threshold
+from camtools.fusion import normalize_max
+from camtools.geodesic import pseudo_label_seeds, spl_from_seeds
+from camtools.thresholds import Rule, map_threshold
 from camtools.transforms.precision import mixed_precision
 
 __all__ = [
@@ -168,16 +167,13 @@ class ThresholdMapsd(MapTransform):
 class SeedPseudoLabeld(Transform):
     """Seed-derived pseudo-label (SPL) of a volume (UM-CAM, section 2.2), all slices at once.
 
-    Each fused map is scaled to [0, 1] by its own extremes, as in the authors' code, and thresholded; its largest
-    component gives the seeds (:func:`camtools.seeds.seeds_from_cam`), and the geodesic distances to them the label
-    (:func:`camtools.geodesic.spl_from_seeds`). The map itself is left as it is.
+    :func:`camtools.geodesic.seed_pseudo_label` of its slices. The map itself stays as it is.
 
     Args:
         image_key: volume whose intensities carry the geodesic distance.
         map_key: fused map ``(1, X, Y, Z)``, >= 0; slices whose map is zero become pure background.
         output_key: where the foreground probability ``(1, X, Y, Z)`` goes (the background is one minus it).
-        threshold: number in (0, 1), or ``"auto"``: the least intra-class variance of the slice
-            (:func:`camtools.thresholds.intra_class_variance`).
+        threshold: share of the range of a map, or ``"auto"``, see :func:`camtools.geodesic.pseudo_label_seeds`.
         alpha: decay of the exponential geodesic distance (eq. 5).
         margin: pixels by which the box around the object is grown (its corners are the background seeds).
 
@@ -204,10 +200,9 @@ class SeedPseudoLabeld(Transform):
         """Add the pseudo-label and its seeds."""
         result = dict(data)
         volume = result[self.image_key]
-        cam = normalize_min_max(volume_to_slices(result[self.map_key].as_tensor()))
+        cam = volume_to_slices(result[self.map_key].as_tensor())
         images = volume_to_slices(volume.as_tensor()).to(cam.device)
-        threshold = intra_class_variance(images, cam) if self.threshold == "auto" else self.threshold
-        seeds = seeds_from_cam(cam, threshold, self.margin)
+        seeds = pseudo_label_seeds(images, cam, self.threshold, self.margin)
         label = spl_from_seeds(images, seeds, self.alpha)
         result[self.output_key] = like_volume(slices_to_volume(label[:, 1:]), volume)
         result["foreground_seeds"] = slices_to_volume(seeds.foreground)
