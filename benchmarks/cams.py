@@ -26,7 +26,7 @@ from cams_tables import Record, case_table, layers_text, machine, summary_table
 from cams_tasks import LAYERS, METHODS, SLOW, Case, Run
 from timing import interleaved_seconds, seconds
 
-from camtools.memory import reuse_memory
+from camtools.process import reuse_memory
 
 FAILURES = (RuntimeError, TypeError, ValueError, AttributeError)  # a peer may fail, and the row says how
 
@@ -113,7 +113,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3, help="timed calls after one to warm up")
     parser.add_argument("--long", type=float, default=30, help="call only once what takes more than so many seconds")
-    parser.add_argument("--reuse-memory", action="store_true", help="camtools.memory.reuse_memory(), for every library")
+    parser.add_argument(
+        "--reuse-memory", action="store_true", help="camtools.process.reuse_memory(), for every library"
+    )
     parser.add_argument("--json", type=Path, help="write every single time to this file")
     options = parser.parse_args()
     if options.quick:

@@ -12,7 +12,7 @@ import torch
 from cams_ours import Contestant, make
 from cams_tasks import Case, prepare
 
-from camtools.memory import reuse_memory
+from camtools.process import reuse_memory
 
 MIB = 2**20
 IMPORTED_ONCE = ["camtools.cams", "torchvision", "pytorch_grad_cam", "torchcam", "monai.visualize"]

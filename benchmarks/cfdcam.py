@@ -34,8 +34,8 @@ from camtools.data import load_datalist
 from camtools.data.phantoms import make_phantom
 from camtools.data.volumes import read_volume
 from camtools.fusion import normalize_min_max
-from camtools.memory import reuse_memory
 from camtools.networks import ResNet18CAM
+from camtools.process import reuse_memory
 
 SIZE = 240
 SCALES = (1.0, 2.0)

@@ -29,7 +29,7 @@ from monai.bundle import ConfigParser
 
 from camtools.data.files import file_hash
 from camtools.engine import VolumePipeline
-from camtools.memory import reuse_memory
+from camtools.process import reuse_memory
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 STAGES = {"predict": "evaluator", "maps": "map_pipeline"}

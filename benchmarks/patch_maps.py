@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from camtools.cams import PatchClassMaps
-from camtools.memory import reuse_memory
 from camtools.networks import ResNet38
 from camtools.patches import PatchGrid
+from camtools.process import reuse_memory
 
 
 def patch_by_patch(maps: PatchClassMaps, image: Tensor) -> np.ndarray:

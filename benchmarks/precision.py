@@ -22,8 +22,8 @@ from timing import interleaved_seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camtools.memory import reuse_memory
 from camtools.networks import VGG16CAM
+from camtools.process import reuse_memory
 
 SWITCHES = list(product((False, True), (False, True)))  # channels_last, amp
 

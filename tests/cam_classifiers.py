@@ -12,9 +12,9 @@ from monai.transforms import Compose
 
 from camtools.crf import DenseCRF
 from camtools.data import load_datalist
-from camtools.engine.cam_config import TrainedClassifier
-from camtools.engine.cam_methods import CAM_METHODS
 from camtools.networks import VGG16CAM, ResNet18CAM
+from camtools.scores.classifier import TrainedClassifier
+from camtools.scores.methods import CAM_METHODS
 from camtools.transforms import InPlaneSpacingd, LoadVolumed, ScaleSlicesd, SliceAxisLastd
 
 TRAIN = str(Path(__file__).parents[1] / "bundles/umcam/configs/train.yaml")

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from camtools.data.files import write_json
-from camtools.engine.metrics_csv import MetricsRow, write_metrics
 from camtools.metrics import SegmentationScores
 from camtools.report.content import RunContent, read_run
 from camtools.report.panels import Panel
+from camtools.scores.metrics_csv import MetricsRow, write_metrics
 from tests.conftest import write_volume
 
 SHAPE, SLICE = (24, 20, 6), 4

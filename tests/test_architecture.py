@@ -12,10 +12,12 @@ PACKAGE = Path(camtools.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUPS = [
     {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics"}
-    | {"memory", "patches", "threads"},
+    | {"patches", "process"},
     {"data", "transforms"},
     {"engine"},
-    {"report", "label", "cli", "cli_errors", "cli_import", "cli_label", "cli_overrides", "cli_patches"},
+    {"scores"},
+    {"report", "label"},
+    {"cli"},
 ]
 
 

@@ -16,13 +16,13 @@ from camtools.cams import CfdCAM
 from camtools.cli import app
 from camtools.crf import DenseCRF, inference
 from camtools.data import load_datalist
-from camtools.engine.cam_config import load_trained_classifier
-from camtools.engine.cam_quality import CamQuality, CamScores, CamView
-from camtools.engine.cam_tables import format_cam_scores, write_cam_scores
 from camtools.metrics import PixelCounts, SegmentationScores
 from camtools.report.cam_sheet import MASK_COLOUR, write_cam_sheet
 from camtools.report.cells import CELL, FOREGROUND_COLOUR
 from camtools.report.sheet import GAP, HEADER, LABEL_WIDTH
+from camtools.scores.classifier import load_trained_classifier
+from camtools.scores.map_scores import CamQuality, CamScores, CamView
+from camtools.scores.map_tables import format_cam_scores, write_cam_scores
 from tests.cam_classifiers import CFD_TRAIN, ONE_LOGIT_WIDTH, TRAIN, WIDTH, overrides, save_weights, tiny_network
 
 # ------------------------------------------------------------------ tables and sheet

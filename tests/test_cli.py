@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.engine.metrics_csv import MetricsRow, write_metrics
 from camtools.metrics import SegmentationScores
+from camtools.scores.metrics_csv import MetricsRow, write_metrics
 from tests.bundles.conftest import UMCAM
 
 
@@ -30,10 +30,9 @@ def test_phantom_writes_a_dataset_and_refuses_to_overwrite_it(tmp_path: Path) ->
 
 def test_every_command_tunes_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bool] = []
-    monkeypatch.setattr("camtools.cli.reuse_memory", lambda: calls.append(True))
-    monkeypatch.setattr("camtools.cli.single_threaded_blas", lambda: calls.append(True))
+    monkeypatch.setattr("camtools.cli.main.prepare_process", lambda: calls.append(True))
     invoke("report", str(tmp_path))
-    assert calls == [True, True]
+    assert calls == [True]
 
 
 def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command ``camtools patches``; its module is camtools.cli_patches."""
+"""The command ``camtools patches``; its module is camtools.cli.patches."""
 
 from __future__ import annotations
 

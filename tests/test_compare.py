@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import wilcoxon
 
-from camtools.engine.compare import compare, format_table
+from camtools.scores.compare import compare, format_table
 
 HEADER = "split,output,case,slice,dice,iou,hd95_px,hd95_mm"
 UMCAM = [0.90, 0.80, 0.85, 0.95, 0.70, 0.88]

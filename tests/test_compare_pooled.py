@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.engine.compare_pooled import format_pooled
+from camtools.scores.compare_pooled import format_pooled
 
 HEADER = "split,output,images,miou,dice,f1,precision,recall,object_dice,object_f1"
 METRICS = "split,output,case,slice,dice,iou,hd95_px,hd95_mm\ntest,prediction,c0,,0.5,0.4,3,\n"

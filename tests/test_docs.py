@@ -11,8 +11,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from camtools.cams import GradCAM
-from camtools.engine.cam_methods import CAM_METHODS
 from camtools.networks import VGG16CAM
+from camtools.scores.methods import CAM_METHODS
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("bundles/*/docs/*.md")])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camtools.engine import Evaluation
-from camtools.engine.metrics_csv import read_metrics
+from camtools.scores import Evaluation
+from camtools.scores.metrics_csv import read_metrics
 from tests.conftest import oblique_affine, write_volume
 
 SHAPE = (12, 10, 4)

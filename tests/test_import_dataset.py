@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from camtools.cli_import import import_app
+from camtools.cli.importing import import_app
 from camtools.data import DataError
 from camtools.data.importers.dataset import Case, Recipe, describe_mask, format_summary, write_dataset
 from camtools.data.importers.splits import held_out_patients, split_by_patient, split_patients

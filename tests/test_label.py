@@ -1,4 +1,4 @@
-"""A MONAI Label app's folder and its command (camtools.label.folder, camtools.label.knobs, camtools.cli_label)."""
+"""A MONAI Label app's folder and its command (camtools.label.folder, camtools.label.knobs, camtools.cli.label)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.cli_overrides import overrides
+from camtools.cli.overrides import overrides
 from camtools.label import prepare_app, trained_bundles
 
 
@@ -120,7 +120,7 @@ def test_command_starts_monai_label_on_loopback(bundles: Path, tmp_path: Path, m
     monkeypatch.delenv("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", raising=False)
     archive = "http://127.0.0.1:8042/dicom-web"
     arguments = ["--studies", archive, "--bundles", str(bundles), "--app", str(tmp_path / "app"), "--a", "7"]
-    monkeypatch.setattr("camtools.cli_label._check_port", lambda host, port: None)
+    monkeypatch.setattr("camtools.cli.label._check_port", lambda host, port: None)
     arguments += ["--modality", "CT"]
     result = CliRunner().invoke(app, ["label", *arguments])
     assert result.exit_code == 0, result.output

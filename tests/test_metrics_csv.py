@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from camtools.engine.metrics_csv import MetricsRow, read_metrics, write_metrics
 from camtools.metrics import SegmentationScores
+from camtools.scores.metrics_csv import MetricsRow, read_metrics, write_metrics
 
 HEADER = "split,output,case,slice,dice,iou,hd95_px,hd95_mm"
 LINE = "test,prediction,c0,,0.9,0.8,4,"

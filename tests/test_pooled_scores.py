@@ -12,8 +12,8 @@ from PIL import Image
 
 from camtools.data import DataError
 from camtools.data.files import save_like
-from camtools.engine import Evaluation
-from camtools.engine.pooled_scores import PooledRow, PooledScores, read_pooled
+from camtools.scores import Evaluation
+from camtools.scores.pooled import PooledRow, PooledScores, read_pooled
 from tests.conftest import oblique_affine, write_volume
 
 SUFFIXES = {"cam": "_unrefined.nii.gz", "pseudo_mask": "_mask.nii.gz"}

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from camtools.data.files import write_json
-from camtools.engine.metrics_csv import MetricsRow
 from camtools.metrics import SegmentationScores
 from camtools.report.cells import BACKGROUND_COLOUR, CELL, FOREGROUND_COLOUR, draw_cells
 from camtools.report.content import read_run
@@ -17,6 +16,7 @@ from camtools.report.curves import draw_curve, series
 from camtools.report.panels import load_panel, mask_on_panel, to_display
 from camtools.report.scores import summarise
 from camtools.report.sheet import sheet_rows
+from camtools.scores.metrics_csv import MetricsRow
 from tests.conftest import oblique_affine, write_volume
 from tests.report_runs import LAYERS, SHAPE, SLICE, STEPS, Page, corner_mask, make_panel, make_run, save_panel
 

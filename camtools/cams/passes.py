@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from camtools.memory import memory_is_reused
+from camtools.process import memory_is_reused
 
 __all__ = [
     "copies_per_pass",
@@ -31,7 +31,7 @@ def images_per_pass(images: Tensor, batch_size: int | None) -> int:
     """Images in one pass through the model: ``batch_size``, or what is fast on the device where it is None.
 
     On a CPU that is 4 images of 256 x 256 pixels, or as many smaller ones as have the same number of pixels (16 after
-    :func:`camtools.memory.reuse_memory`); elsewhere the whole batch.
+    :func:`camtools.process.reuse_memory`); elsewhere the whole batch.
 
     Example:
         >>> import torch

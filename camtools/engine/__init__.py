@@ -1,8 +1,7 @@
-"""What the bundles run: stages, training, volumes, scores, and the record of it all."""
+"""What the bundles run: stages, training, volumes, and the record of it all."""
 
 from camtools.engine.check import DatasetCheck
 from camtools.engine.config import find_bundle_root, show_root_cause
-from camtools.engine.evaluate import Evaluation
 from camtools.engine.inferers import RandomSizeInferer
 from camtools.engine.multi_scale import MultiScaleInferer
 from camtools.engine.panels import SavePanel
@@ -12,7 +11,6 @@ from camtools.engine.volumes import VolumePipeline, VolumesFailedError
 
 __all__ = [
     "DatasetCheck",
-    "Evaluation",
     "MultiScaleInferer",
     "NetworkTrainer",
     "RandomSizeInferer",

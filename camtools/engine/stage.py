@@ -15,8 +15,7 @@ from camtools.data.files import write_json
 from camtools.engine.config import active_parser, referenced_config
 from camtools.engine.manifest import Manifest, digest, digest_unread
 from camtools.engine.ranks import Ranks
-from camtools.memory import reuse_memory
-from camtools.threads import single_threaded_blas
+from camtools.process import prepare_process
 
 __all__ = ["run_stage"]
 
@@ -60,8 +59,7 @@ def run_stage(
     ranks = Ranks()
     if ranks.first(lambda: stage.prepare(parser, build, list(inputs), list(items), after)) == WORK:
         set_determinism(parser.get("seed", 0))
-        reuse_memory()
-        single_threaded_blas()
+        prepare_process()
         started = time.perf_counter()
         parser.get_parsed_content(build).run()
         ranks.gather("done")

@@ -8,10 +8,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from camtools.data.datalist import is_photograph
-from camtools.engine.cam_quality import CamView
 from camtools.report.cells import CELL, FOREGROUND_COLOUR, draw_outline, frame_cell, overlay_map, slice_picture
 from camtools.report.panels import to_display
 from camtools.report.sheet import PAPER, SheetRow, write_sheet, write_text
+from camtools.scores.map_scores import CamView
 
 __all__ = ["write_cam_sheet"]
 
@@ -26,7 +26,7 @@ def write_cam_sheet(views: Sequence[CamView], split: str, path: str | Path) -> N
     with the outline of its mask and the Dice of the slice.
 
     Args:
-        views: rows, from :func:`camtools.engine.cam_quality.evaluate_cams`.
+        views: rows, from :func:`camtools.scores.map_scores.evaluate_cams`.
         split: name of the split, written beside each row.
         path: the PNG.
     """

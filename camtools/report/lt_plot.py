@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from camtools.data.files import atomic_path
-from camtools.engine.lt_sweep import PERCENTILES, LTSweep
+from camtools.scores.lt_sweep import PERCENTILES, LTSweep
 
 __all__ = ["write_lt_plot"]
 

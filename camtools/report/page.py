@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from camtools.engine.metrics_csv import MetricsRow
 from camtools.report.cells import BACKGROUND_COLOUR, FOREGROUND_COLOUR, colour_scale
 from camtools.report.content import SPLITS, RunContent
 from camtools.report.curves import Point, draw_curve, series
@@ -24,6 +23,7 @@ from camtools.report.sheet import SheetRow
 from camtools.report.sheet_section import sheet_section
 from camtools.report.viewer import Views
 from camtools.report.viewer_section import view_data, viewer_section
+from camtools.scores.metrics_csv import MetricsRow
 
 __all__ = ["build_page"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camtools.engine.metrics_csv import OUTPUTS, MetricsRow
 from camtools.report.content import SPLITS
 from camtools.report.markup import UNKNOWN
+from camtools.scores.metrics_csv import OUTPUTS, MetricsRow
 
 __all__ = [
     "OUTPUT_NAMES",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camtools.engine.metrics_csv import MetricsRow
-from camtools.engine.pooled_scores import PooledRow
 from camtools.report.content import RunContent
 from camtools.report.markup import UNKNOWN, note, table
 from camtools.report.scores import OUTPUT_NAMES, SCORES, pseudo_mask_dice, ranked_predictions, summarise
 from camtools.report.viewer import Views
 from camtools.report.viewer_section import view_link
+from camtools.scores.metrics_csv import MetricsRow
+from camtools.scores.pooled import PooledRow
 
 __all__ = ["scores_section"]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from camtools.engine.metrics_csv import read_metrics
+from camtools.scores.metrics_csv import read_metrics
 from tests.bundles.conftest import Bundle, infer, inference_knobs
 from tests.conftest import blob_volume, oblique_affine, write_volume
 from tests.itk_volumes import write_itk

@@ -11,9 +11,9 @@ from monai.bundle import ConfigParser
 
 from camtools.cams import LTGradCAM
 from camtools.data import load_datalist
-from camtools.engine.metrics_csv import read_metrics
 from camtools.metrics import slice_scores
 from camtools.networks import VGG16CAM
+from camtools.scores.metrics_csv import read_metrics
 from camtools.thresholds import otsu
 from tests.bundles.conftest import LTGRADCAM, Bundle, infer, train
 from tests.bundles.files import prepared_slices, values, write_image, write_photographs

@@ -1,4 +1,4 @@
-"""The bundles in a real MONAI Label server (camtools.cli_label, camtools.label), through MONAI Label's own client."""
+"""The bundles in a real MONAI Label server (camtools.cli.label, camtools.label), through MONAI Label's own client."""
 
 from __future__ import annotations
 

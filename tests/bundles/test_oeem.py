@@ -15,10 +15,10 @@ from PIL import Image
 
 from camtools.cams import PatchClassMaps
 from camtools.data import PatchTagger, load_datalist
-from camtools.engine.metrics_csv import read_metrics
-from camtools.engine.pooled_scores import read_pooled
 from camtools.networks import PSPNet, ResNet38
 from camtools.patches import PatchGrid
+from camtools.scores.metrics_csv import read_metrics
+from camtools.scores.pooled import read_pooled
 from camtools.transforms import whole_volume
 from tests.bundles.conftest import OEEM, UMCAM, Bundle, infer, train
 from tests.bundles.files import prepared_slices, values, write_photographs

@@ -17,8 +17,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from camtools.data import PatchTagger, load_datalist
 from camtools.data.patch_tags import write_patch_tags
 from camtools.engine.ablation import run_methods
-from camtools.engine.compare import compare, format_table
-from camtools.engine.metrics_csv import read_metrics
+from camtools.scores.compare import compare, format_table
+from camtools.scores.metrics_csv import read_metrics
 from camtools.transforms import whole_volume
 from tests.bundles.conftest import REPOSITORY, Bundle, command, infer, train
 

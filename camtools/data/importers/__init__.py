@@ -1,7 +1,7 @@
 """Public datasets, turned into a folder with ``dataset.json``.
 
-A new dataset is a module that lists its cases and writes one of them (see ``lgg``), and a command in ``cli_import``;
-splits, atomic writing and the summary are those of ``dataset``.
+A new dataset is a module that lists its cases and writes one of them (see ``lgg``), and a command in
+``camtools.cli.importing``. Splits, atomic writing and the summary are in ``dataset``.
 """
 
 from camtools.data.importers.brats import import_brats

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from camtools.cli_errors import plain_errors
-from camtools.cli_overrides import overrides
+from camtools.cli.errors import plain_errors
+from camtools.cli.overrides import overrides
 
 __all__ = ["label"]
 

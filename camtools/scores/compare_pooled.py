@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from camtools.engine.cam_tables import markdown_table
-from camtools.engine.compare import UPPER_BOUND, is_ranked, named_runs
-from camtools.engine.pooled_scores import POOLED_FILE, PooledRow, read_pooled
+from camtools.scores.compare import UPPER_BOUND, is_ranked, named_runs
+from camtools.scores.map_tables import markdown_table
+from camtools.scores.pooled import POOLED_FILE, PooledRow, read_pooled
 
 __all__ = ["format_pooled"]
 
@@ -32,7 +32,7 @@ def format_pooled(runs: Sequence[Path], split: str = "test") -> str | None:
 
     Args:
         runs: run directories, with or without ``pooled_metrics.csv``; they are named as in
-            :func:`camtools.engine.compare.compare`.
+            :func:`camtools.scores.compare.compare`.
         split: which rows to compare.
 
     Returns:

@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import torch
-from camtools.memory import memory_is_reused, reuse_memory
+from camtools.process import memory_is_reused, reuse_memory
 from camtools.cams.passes import images_per_pass
 from resource import RUSAGE_SELF, getrusage
 
@@ -36,16 +36,36 @@ def test_freed_memory_is_used_again():
 
 
 def test_elsewhere_nothing_is_done(monkeypatch):
-    from camtools import memory
+    from camtools import process
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert memory.reuse_memory() is False
+    assert process.reuse_memory() is False
     monkeypatch.setattr(sys, "platform", "linux")
 
     def no_library(name: object) -> object:
         raise OSError("no C library")
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", no_library)
-    assert memory.reuse_memory() is False
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
-    assert memory.reuse_memory() is False
+    monkeypatch.setattr(process.ctypes, "CDLL", no_library)
+    assert process.reuse_memory() is False
+    monkeypatch.setattr(process.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
+    assert process.reuse_memory() is False
+
+
+BLAS = """
+import numpy, scipy.linalg, torch
+from threadpoolctl import threadpool_info
+from camtools.process import single_threaded_blas
+
+def threads():
+    return sorted({found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"})
+
+numpy.linalg.inv(numpy.eye(4))
+torch.set_num_threads(3)
+single_threaded_blas()
+print(threads(), torch.get_num_threads())
+"""
+
+
+def test_numpy_keeps_to_one_thread_and_torch_to_its_own() -> None:
+    done = subprocess.run([sys.executable, "-c", BLAS], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["[1]", "3"]

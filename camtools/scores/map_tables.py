@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.files import atomic_path
-from camtools.engine.cam_quality import CamQuality, CamScores
 from camtools.metrics import PixelCounts
+from camtools.scores.map_scores import CamQuality, CamScores
 
 __all__ = [
     "POOLED",

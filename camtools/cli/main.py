@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from camtools.cli_errors import plain_errors
-from camtools.cli_import import import_app
-from camtools.cli_label import label
-from camtools.cli_overrides import WITH_OVERRIDES, overrides
-from camtools.cli_patches import patches
-from camtools.memory import reuse_memory
-from camtools.threads import single_threaded_blas
+from camtools.cli.errors import plain_errors
+from camtools.cli.importing import import_app
+from camtools.cli.label import label
+from camtools.cli.overrides import WITH_OVERRIDES, overrides
+from camtools.cli.patches import patches
+from camtools.process import prepare_process
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +55,9 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
 
 def _tables(runs: list[Path], split: str) -> str:
-    from camtools.engine.compare import compare as compare_runs
-    from camtools.engine.compare import format_table
-    from camtools.engine.compare_pooled import format_pooled
+    from camtools.scores.compare import compare as compare_runs
+    from camtools.scores.compare import format_table
+    from camtools.scores.compare_pooled import format_pooled
 
     tables = [format_table(compare_runs(runs, split=split)), format_pooled(runs, split)]
     return "\n\n".join(table for table in tables if table)
@@ -66,8 +65,7 @@ def _tables(runs: list[Path], split: str) -> str:
 
 @app.callback()
 def _before_any_command() -> None:
-    reuse_memory()
-    single_threaded_blas()
+    prepare_process()
 
 
 @app.command()
@@ -119,7 +117,7 @@ def ablate(
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``.
     """
     from camtools.engine.ablation import run_methods
-    from camtools.engine.metrics_csv import read_metrics
+    from camtools.scores.metrics_csv import read_metrics
 
     with plain_errors():
         runs = run_methods([config_file, *(overlay or [])], output_dir, methods.split(","), overrides(context.args))
@@ -152,10 +150,10 @@ def evaluate_cams(
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
     is that of ``--classifier_dir DIR``, and the rule crf that of the configuration where it has one.
     """
-    from camtools.engine.cam_config import load_trained_classifier
-    from camtools.engine.cam_quality import evaluate_cams as evaluate
-    from camtools.engine.cam_tables import format_cam_scores, write_cam_scores
     from camtools.report.cam_sheet import write_cam_sheet
+    from camtools.scores.classifier import load_trained_classifier
+    from camtools.scores.map_scores import evaluate_cams as evaluate
+    from camtools.scores.map_tables import format_cam_scores, write_cam_scores
 
     with plain_errors():
         cfd_options = {"scoring_dtype": _dtype(scoring_dtype), "channel_share": channel_share}
@@ -184,10 +182,10 @@ def sweep_lt(
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
     is that of ``--classifier_dir DIR``.
     """
-    from camtools.engine.cam_config import load_trained_classifier
-    from camtools.engine.lt_sweep import format_lt_sweep, write_lt_sweep
-    from camtools.engine.lt_sweep import sweep_lt as sweep
     from camtools.report.lt_plot import write_lt_plot
+    from camtools.scores.classifier import load_trained_classifier
+    from camtools.scores.lt_sweep import format_lt_sweep, write_lt_sweep
+    from camtools.scores.lt_sweep import sweep_lt as sweep
 
     with plain_errors():
         classifier = load_trained_classifier([config_file, *(overlay or [])], overrides(context.args))

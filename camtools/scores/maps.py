@@ -16,9 +16,9 @@ from tqdm import tqdm
 from camtools.data.datalist import case_name
 from camtools.data.geometry import volume_to_slices
 from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
-from camtools.engine.cam_config import TrainedClassifier
-from camtools.engine.cam_methods import Cam, is_probability, summed_maps
 from camtools.fusion import normalize_max, normalize_min_max
+from camtools.scores.classifier import TrainedClassifier
+from camtools.scores.methods import Cam, is_probability, summed_maps
 from camtools.transforms import SliceAxisLastd
 
 __all__ = ["MappedSlices", "ObjectSlices", "mapped_slices", "object_slices"]
@@ -55,7 +55,7 @@ class MappedSlices:
         images: ``(B, C, H, W)``, what the classifier sees, shared by all methods.
         summed: ``(B, 1, H, W)`` float32, >= 0, as the method gives them.
         calibrated: whether ``summed`` are probabilities already, see
-            :func:`camtools.engine.cam_methods.is_probability`.
+            :func:`camtools.scores.methods.is_probability`.
     """
 
     method: str
@@ -123,7 +123,7 @@ def mapped_slices(
         The maps, all methods of a volume after one another.
 
     Raises:
-        ValueError: see :meth:`camtools.engine.cam_config.TrainedClassifier.masked_items`; or no slice shows the object.
+        ValueError: see :meth:`camtools.scores.classifier.TrainedClassifier.masked_items`; or no slice shows the object.
     """
     found = False
     items = classifier.masked_items(split)

@@ -15,11 +15,11 @@ from camtools.data.datalist import case_name, is_photograph
 from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slices import pseudo_label_files
 from camtools.data.volumes import read_volume
-from camtools.engine.metrics_csv import MetricsRow, write_metrics
-from camtools.engine.padding import cat_padded
-from camtools.engine.pooled_scores import PooledScores
 from camtools.engine.ranks import on_first_rank
 from camtools.metrics import slice_scores, volume_scores
+from camtools.scores.metrics_csv import MetricsRow, write_metrics
+from camtools.scores.padding import cat_padded
+from camtools.scores.pooled import PooledScores
 from camtools.thresholds import search_dice
 
 __all__ = ["Evaluation"]
@@ -43,7 +43,7 @@ class Evaluation:
             method wrote there.
         pooled: ending of the files of ``"cam"`` and ``"pseudo_mask"`` in ``pseudo_label_dir``, after the name of the
             case (such as ``{"pseudo_mask": "_mask.nii.gz"}``): writes ``pooled_metrics.csv`` too, see
-            ``camtools.engine.pooled_scores.PooledScores``. None does not.
+            ``camtools.scores.pooled.PooledScores``. None does not.
 
     Raises:
         ValueError: another word for ``pseudo_masks``, or another output in ``pooled``.

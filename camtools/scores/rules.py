@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from camtools.engine.cam_config import TrainedClassifier
-from camtools.engine.cam_maps import MappedSlices
-from camtools.engine.padding import cat_padded
+from camtools.scores.classifier import TrainedClassifier
+from camtools.scores.maps import MappedSlices
+from camtools.scores.padding import cat_padded
 from camtools.thresholds import midpoint, otsu, search_dice
 
 __all__ = ["RULES", "checked_rules", "masks_by_rule", "searched_threshold"]
@@ -32,7 +32,7 @@ def checked_rules(rules: Sequence[str]) -> list[str]:
 def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifier: TrainedClassifier) -> Tensor:
     """Masks of the maps of one method on one volume.
 
-    ``crf`` refines the maps as probabilities (:attr:`camtools.engine.cam_maps.MappedSlices.probabilities`) by the
+    ``crf`` refines the maps as probabilities (:attr:`camtools.scores.maps.MappedSlices.probabilities`) by the
     classifier's CRF, on its device; a pixel is foreground where its refined probability exceeds 0.5. Under the other
     rules it is where the map, divided by its maximum, exceeds a threshold.
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from camtools.engine.metrics_csv import OUTPUTS, MetricsRow, read_metrics
 from camtools.metrics import SegmentationScores
+from camtools.scores.metrics_csv import OUTPUTS, MetricsRow, read_metrics
 
 __all__ = ["ComparisonTable", "compare", "format_table", "is_ranked", "named_runs"]
 
@@ -115,7 +115,7 @@ def compare(runs: Sequence[Path], split: str = "test") -> ComparisonTable:
 
     Example:
         >>> import tempfile
-        >>> from camtools.engine.metrics_csv import write_metrics
+        >>> from camtools.scores.metrics_csv import write_metrics
         >>> row = MetricsRow("test", "prediction", "case_1", None, SegmentationScores(0.8, 0.75, 5.0))
         >>> with tempfile.TemporaryDirectory() as run:
         ...     write_metrics(Path(run, "metrics.csv"), [row])

@@ -9,11 +9,11 @@ from pathlib import Path
 from torch import nn
 
 from camtools.cams import FullGrad, GradCAM, LayerCAM, LTFullGrad, LTGradCAM, LTLayerCAM
-from camtools.engine.cam_config import TrainedClassifier
-from camtools.engine.cam_maps import mapped_slices
-from camtools.engine.cam_methods import Cam, stage_layers
-from camtools.engine.cam_tables import POOLED, POOLED_COLUMNS, markdown_table, pooled_percent, write_csv
 from camtools.metrics import PixelCounts, pixel_counts
+from camtools.scores.classifier import TrainedClassifier
+from camtools.scores.map_tables import POOLED, POOLED_COLUMNS, markdown_table, pooled_percent, write_csv
+from camtools.scores.maps import mapped_slices
+from camtools.scores.methods import Cam, stage_layers
 from camtools.thresholds import otsu
 
 __all__ = ["PERCENTILES", "LTSweep", "format_lt_sweep", "sweep_lt", "write_lt_sweep"]
@@ -44,7 +44,7 @@ def sweep_lt(
     """Score LTGrad-CAM, LTLayer-CAM and LTFullGrad over the truncation percentile, and Grad-CAM over its layers.
 
     LTGrad-CAM and LTLayer-CAM read all ``cam_layers`` of the classifier, LTFullGrad all layers with a bias. Slices,
-    resolution and scores are those of :func:`camtools.engine.cam_quality.evaluate_cams` with the rule ``otsu``.
+    resolution and scores are those of :func:`camtools.scores.map_scores.evaluate_cams` with the rule ``otsu``.
     LTLayer-CAM at percentile 0 is the layer sum of Layer-CAM, which ignores negative gradients itself.
 
     Source: LTGrad-CAM (Dong et al., 2023), table 1 and figures 4-5. The paper draws the test and the training set;
@@ -60,7 +60,7 @@ def sweep_lt(
         The pooled counts.
 
     Raises:
-        ValueError: as :func:`camtools.engine.cam_quality.evaluate_cams`.
+        ValueError: as :func:`camtools.scores.map_scores.evaluate_cams`.
     """
     truncated = _truncated(classifier.network, batch_size)
     untruncated = _untruncated(classifier.network, batch_size)

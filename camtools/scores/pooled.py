@@ -17,8 +17,8 @@ from camtools.data.datalist import case_name
 from camtools.data.errors import DataError
 from camtools.data.geometry import slice_axis_of
 from camtools.data.volumes import read_volume
-from camtools.engine.cam_tables import write_csv
 from camtools.metrics import ObjectCounts, TwoClassCounts, connected_objects, object_counts, two_class_counts
+from camtools.scores.map_tables import write_csv
 
 __all__ = ["POOLED_FILE", "POOLED_OUTPUTS", "PooledRow", "PooledScores", "read_pooled"]
 

@@ -1,0 +1,5 @@
+"""The command ``camtools``."""
+
+from camtools.cli.main import app
+
+__all__ = ["app"]
