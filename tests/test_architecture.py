@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,3 +79,11 @@ def test_every_module_is_tested() -> None:
     tests = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("*.py"))
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
     assert not [name for name in parts if f"camtools.{name}" not in tests]
+
+
+def test_import_camtools_gives_every_part() -> None:
+    code = "import sys, camtools; print('torch' in sys.modules, *dir(camtools))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    parts = {first_level(path) for path in MODULES} - {"__init__"}
+    assert found[0] == "False"
+    assert parts <= set(found[1:])
