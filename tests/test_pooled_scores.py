@@ -182,7 +182,7 @@ def test_files_that_cannot_be_read(glands: list[dict[str, Any]], tmp_path: Path)
         read_pooled(path)
     path.write_text(whole + "test,cam,2,0.5\n")
     with pytest.raises(
-        ValueError, match=r"line 5: cannot read 'test,cam,2,0.5': expected 10 values\. Run the evaluate"
+        ValueError, match=r"line 5: cannot read 'test,cam,2,0.5': expected 10 values, found 4\. Run the evaluate"
     ):
         read_pooled(path)
     path.write_text(whole + "test,cam,2,0.5,x,0.5,0.5,0.5,,\n")

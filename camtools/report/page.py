@@ -100,7 +100,7 @@ def _score_cards(rows: Sequence[MetricsRow]) -> list[Card]:
         shown, unit = (("dice", distance), "volumes") if summary.output == "prediction" else (("dice",), "slices")
         for score in (score for score in SCORES if score.name in shown):
             name = f"{OUTPUT_NAMES[summary.output]} {score.heading}, {summary.split}"
-            mean, deviation = summary.cells[score.name].split(" ± ")
+            mean, deviation = summary.cells[score.name]
             cards.append((name, mean, f"±\u00a0{deviation}", f"{unit}: {summary.count}"))
     return cards
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from camtools.report.content import RunContent
 from camtools.report.markup import UNKNOWN, note, table
-from camtools.report.scores import OUTPUT_NAMES, SCORES, pseudo_mask_dice, ranked_predictions, summarise
+from camtools.report.scores import OUTPUT_NAMES, SCORES, Summary, pseudo_mask_dice, ranked_predictions, summarise
 from camtools.report.viewer import Views
 from camtools.report.viewer_section import view_link
 from camtools.scores.metrics_csv import MetricsRow
@@ -32,11 +32,15 @@ def scores_section(run: RunContent, views: Views) -> str:
 
 def _means(rows: Sequence[MetricsRow]) -> str:
     means = [
-        [part.split, OUTPUT_NAMES[part.output], part.count, *(part.cells.get(score.name, UNKNOWN) for score in SCORES)]
+        [part.split, OUTPUT_NAMES[part.output], part.count, *(_spread(part, score.name) for score in SCORES)]
         for part in summarise(rows)
     ]
     caption = "Mean ± standard deviation: predictions per volume in 3D, pseudo-masks per positive slice in 2D"
     return table(caption, ["Split", "Output", "Number", *HEADINGS], means, numbers=5, sortable=True)
+
+
+def _spread(part: Summary, score: str) -> str:
+    return " ± ".join(part.cells[score]) if score in part.cells else UNKNOWN
 
 
 def _cases(rows: Sequence[MetricsRow], views: Views) -> str:

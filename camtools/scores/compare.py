@@ -18,6 +18,7 @@ from scipy.stats import wilcoxon
 
 from camtools.metrics import SegmentationScores
 from camtools.scores.metrics_csv import OUTPUTS, MetricsRow, read_metrics
+from camtools.scores.tables import best_in_bold, markdown_table
 
 __all__ = ["ComparisonTable", "compare", "format_table", "is_ranked", "named_runs"]
 
@@ -148,14 +149,10 @@ def format_table(table: ComparisonTable) -> str:
         >>> print(format_table(ComparisonTable("test", {"umcam": 25}, (dice,))).splitlines()[2])
         | umcam | 89.76 ± 5.09 | 25 |
     """
+    columns = [_cells(result, list(table.volumes)) for result in table.results]
+    titles = ["Method", *(result.column.title for result in table.results), "Volumes"]
     lines = [
-        f"| Method | {' | '.join(result.column.title for result in table.results)} | Volumes |",
-        f"|---|{'---|' * len(table.results)}---|",
-    ]
-    for name, volumes in table.volumes.items():
-        cells = " | ".join(_format_cell(result, name) for result in table.results)
-        lines.append(f"| {name.replace('|', chr(92) + '|')} | {cells} | {volumes} |")
-    lines += [
+        markdown_table(titles, list(zip(table.volumes, *columns, table.volumes.values(), strict=True))),
         "",
         f"Split {table.split}: mean ± standard deviation; pseudo-masks per slice in 2D, predictions per volume in 3D.",
     ]
@@ -170,14 +167,14 @@ def format_table(table: ComparisonTable) -> str:
     return "\n".join(lines)
 
 
-def _format_cell(result: ColumnResult, name: str) -> str:
-    if name not in result.cells:
-        return "-"
-    mean, deviation = result.cells[name]
-    text = f"{mean:.2f} ± {deviation:.2f}"
-    if result.test is None or mean != result.cells[result.test.best][0]:
-        return text
-    return f"**{text}**\\*" if result.test.significant else f"**{text}**"
+def _cells(result: ColumnResult, names: Sequence[str]) -> list[str]:
+    means = [result.cells[name][0] if name in result.cells else None for name in names]
+    deviations = [result.cells[name][1] if name in result.cells else 0.0 for name in names]
+    ranked = [is_ranked(name) and name in result.cells for name in names]
+    cells = best_in_bold(means, deviations, ranked, result.column.higher_is_better)
+    if result.test is not None and result.test.significant:
+        cells[list(names).index(result.test.best)] += "\\*"
+    return cells
 
 
 def _format_test(column: Column, test: PairedTest) -> str:

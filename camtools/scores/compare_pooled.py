@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from camtools.scores.compare import UPPER_BOUND, is_ranked, named_runs
-from camtools.scores.map_tables import markdown_table
 from camtools.scores.pooled import POOLED_FILE, PooledRow, read_pooled
+from camtools.scores.tables import best_in_bold, markdown_table
 
 __all__ = ["format_pooled"]
 
@@ -56,9 +56,9 @@ def format_pooled(runs: Sequence[Path], split: str = "test") -> str | None:
     rows = {name: _rows_of_split(run / POOLED_FILE, split) for name, run in named_runs(runs).items()}
     if not any(rows.values()):
         return None
-    columns = [_cells({name: _score(own, *key) for name, own in rows.items()}) for _, *key in COLUMNS]
+    ranked = [is_ranked(name) for name in rows]
+    columns = [best_in_bold([_score(own, *key) for own in rows.values()], ranked=ranked) for _, *key in COLUMNS]
     titles = ["Method", *(title for title, *_ in COLUMNS), "Images"]
-    names = [name.replace("|", "\\|") for name in rows]
     images = [str(max((row.images for row in own.values()), default="-")) for own in rows.values()]
     note = (
         f"Split {split}, in %, pixels of all images pooled. mIoU and Dice: mean over object and background; F1: of the "
@@ -66,7 +66,7 @@ def format_pooled(runs: Sequence[Path], split: str = "test") -> str | None:
     )
     if any("**" in cell for column in columns for cell in column):
         note += f" Bold: best, '{UPPER_BOUND}' (the upper bound) apart."
-    return f"{markdown_table(titles, list(zip(names, *columns, images, strict=True)))}\n\n{note}"
+    return f"{markdown_table(titles, list(zip(rows, *columns, images, strict=True)))}\n\n{note}"
 
 
 def _rows_of_split(path: Path, split: str) -> dict[str, PooledRow]:
@@ -75,15 +75,6 @@ def _rows_of_split(path: Path, split: str) -> dict[str, PooledRow]:
 
 
 def _score(rows: Mapping[str, PooledRow], output: str, score: str) -> float | None:
-    """A score in %, with the digits that are shown."""
+    """A score in %."""
     value = getattr(rows[output], score) if output in rows else None
-    return None if value is None else round(100 * value, 2)
-
-
-def _cells(scores: Mapping[str, float | None]) -> list[str]:
-    ranked = [score for name, score in scores.items() if score is not None and is_ranked(name)]
-    best = max(ranked) if len(ranked) > 1 else None
-    return [
-        "-" if score is None else f"**{score:.2f}**" if score == best and is_ranked(name) else f"{score:.2f}"
-        for name, score in scores.items()
-    ]
+    return None if value is None else 100 * value

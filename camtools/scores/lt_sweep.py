@@ -11,9 +11,10 @@ from torch import nn
 from camtools.cams import FullGrad, GradCAM, LayerCAM, LTFullGrad, LTGradCAM, LTLayerCAM
 from camtools.metrics import PixelCounts, pixel_counts
 from camtools.scores.classifier import TrainedClassifier
-from camtools.scores.map_tables import POOLED, POOLED_COLUMNS, markdown_table, pooled_percent, write_csv
+from camtools.scores.map_tables import POOLED, POOLED_COLUMNS, pooled_percent
 from camtools.scores.maps import mapped_slices
 from camtools.scores.methods import Cam, stage_layers
+from camtools.scores.tables import best_in_bold, markdown_table, write_csv
 from camtools.thresholds import otsu
 
 __all__ = ["PERCENTILES", "LTSweep", "format_lt_sweep", "sweep_lt", "write_lt_sweep"]
@@ -100,9 +101,9 @@ def format_lt_sweep(sweep: LTSweep) -> str:
         [100 * counts.iou for counts in [*at_percentiles, sweep.untruncated[method]]]
         for method, at_percentiles in sweep.truncated.items()
     ]
-    percentiles = [[*map(str, PERCENTILES), "not truncated"], *map(_bold_best, columns)]
+    percentiles = [[*map(str, PERCENTILES), "not truncated"], *map(best_in_bold, columns)]
     scores = zip(*(pooled_percent(counts) for counts in sweep.layers.values()), strict=True)
-    layers = [[*sweep.layers], *(_bold_best(list(column)) for column in scores)]
+    layers = [[*sweep.layers], *(best_in_bold(column) for column in scores)]
     return (
         f"mIoU (%) on {sweep.split} against the percentile of truncation, Otsu's threshold:\n\n"
         f"{markdown_table(['Percentile', *sweep.truncated], list(zip(*percentiles, strict=True)))}\n\n"
@@ -140,9 +141,3 @@ def _layer_choices(network: nn.Module, batch_size: int | None) -> dict[str, Cam]
         )
         for chosen in choices
     }
-
-
-def _bold_best(column: list[float]) -> list[str]:
-    texts = [f"{value:.2f}" for value in column]
-    best = max(texts, key=float)
-    return [f"**{text}**" if text == best else text for text in texts]

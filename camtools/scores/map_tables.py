@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from camtools.data.files import atomic_path
 from camtools.metrics import PixelCounts
 from camtools.scores.map_scores import CamQuality, CamScores
+from camtools.scores.tables import best_in_bold, markdown_table, write_csv
 
 __all__ = [
     "POOLED",
     "POOLED_COLUMNS",
     "format_cam_scores",
-    "markdown_table",
     "pooled_percent",
     "write_cam_scores",
-    "write_csv",
 ]
 
 POOLED = ("mIoU (%)", "Precision (%)", "Recall (%)", "Micro-F1 (%)")
@@ -41,14 +36,6 @@ def pooled_percent(counts: PixelCounts) -> list[float]:
         [50.0, 50.0, 100.0]
     """
     return [100 * value for value in (counts.iou, counts.precision, counts.recall, counts.f1)]
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table, atomically; floats keep six significant digits and None is an empty field."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
 
 
 def write_cam_scores(quality: CamQuality, folder: str | Path) -> None:
@@ -79,17 +66,14 @@ def write_cam_scores(quality: CamQuality, folder: str | Path) -> None:
 
 def format_cam_scores(quality: CamQuality) -> str:
     """Markdown table of all scores, a line per method and rule, the best of each column bold; what it shows below."""
-    columns = [[f"{value:.2f}" for value in column] for column in zip(*map(_ranked, quality.scores), strict=True)]
-    best = [max(column, key=float) for column in columns[:-1]] + [min(columns[-1], key=float)]
-    rows = []
-    for index, one in enumerate(quality.scores):
-        deviations = [""] * len(POOLED) + [f" ± {deviation:.2f}" for _, deviation in _spreads(one)]
-        cells = [
-            f"**{column[index]}{deviation}**" if column[index] == winner else f"{column[index]}{deviation}"
-            for column, deviation, winner in zip(columns, deviations, best, strict=True)
-        ]
-        rule = one.rule if one.threshold is None else f"{one.rule} ({one.threshold:.2f})"
-        rows.append([one.method, rule, *cells])
+    pooled = zip(*(pooled_percent(one.counts) for one in quality.scores), strict=True)
+    spreads = zip(*map(_spreads, quality.scores), strict=True)
+    columns = [best_in_bold(values) for values in pooled]
+    for column, lower_is_better in zip(spreads, (False, False, True), strict=True):
+        means, deviations = zip(*column, strict=True)
+        columns.append(best_in_bold(means, deviations, higher_is_better=not lower_is_better))
+    rules = [one.rule if one.threshold is None else f"{one.rule} ({one.threshold:.2f})" for one in quality.scores]
+    rows = list(zip([one.method for one in quality.scores], rules, *columns, strict=True))
     titles = ["Method", "Threshold", *POOLED, "DSC (%)", "IoU (%)", "HD95 (pixels)"]
     note = (
         f"Split {quality.split}, {len(quality.scores[0].slices)} slices that show the object, scored in 2D. mIoU (of "
@@ -97,24 +81,6 @@ def format_cam_scores(quality: CamQuality) -> str:
         "standard deviation over slices. Bold: best."
     )
     return f"{markdown_table(titles, rows)}\n\n{note}"
-
-
-def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown of a table.
-
-    Example:
-        >>> print(markdown_table(["a", "b"], [["1", "2"]]))
-        | a | b |
-        |---|---|
-        | 1 | 2 |
-    """
-    lines = [f"| {' | '.join(row)} |" for row in (titles, *rows)]
-    return "\n".join([lines[0], f"|{'---|' * len(titles)}", *lines[1:]])
-
-
-def _ranked(one: CamScores) -> list[float]:
-    """What the columns are ranked by; the lowest is best in the last one."""
-    return [*pooled_percent(one.counts), *(mean for mean, _ in _spreads(one))]
 
 
 def _spreads(one: CamScores) -> list[tuple[float, float]]:

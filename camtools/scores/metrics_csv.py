@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from camtools.metrics import SegmentationScores
+from camtools.scores.tables import read_csv, write_csv
 
 __all__ = ["OUTPUTS", "MetricsRow", "read_metrics", "write_metrics"]
 
@@ -64,7 +62,7 @@ class MetricsRow:
 
 
 def write_metrics(path: Path, rows: Iterable[MetricsRow]) -> None:
-    """Write ``metrics.csv`` under a temporary name, then rename it: no reader ever sees half a file.
+    """Write ``metrics.csv``, atomically.
 
     Numbers keep six significant digits; an unknown ``hd95_mm`` and the slice of a prediction are left empty.
 
@@ -85,19 +83,7 @@ def write_metrics(path: Path, rows: Iterable[MetricsRow]) -> None:
     """
     rows = list(rows)
     _check_unique(path, rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for row in rows:
-        scores = ("" if value is None else f"{value:.6g}" for value in astuple(row.scores))
-        index = "" if row.slice_index is None else row.slice_index
-        writer.writerow((row.split, row.output, row.case, index, *scores))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_csv(path, HEADER, [_fields(row) for row in rows])
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
@@ -120,28 +106,19 @@ def read_metrics(path: Path) -> list[MetricsRow]:
             f"No {path.name} in {path.parent}: the evaluate stage writes it. Run python -m monai.bundle run "
             f"--config_file bundles/<method>/configs/evaluate.yaml --output_dir {path.parent}"
         )
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = tuple(next(reader, ()))
-        if header != HEADER:
-            raise ValueError(
-                f"{path}: expected the columns {','.join(HEADER)}, found {','.join(header) or 'an empty file'}; "
-                "run the evaluate stage again."
-            )
-        rows = [_parse(path, reader.line_num, fields) for fields in reader]
+    rows = read_csv(path, HEADER, _parse)
     _check_unique(path, rows)
     return rows
 
 
-def _parse(path: Path, line: int, fields: list[str]) -> MetricsRow:
-    try:
-        split, output, case, index, dice, iou, hd95_px, hd95_mm = fields
-        scores = SegmentationScores(float(dice), float(iou), float(hd95_px), float(hd95_mm) if hd95_mm else None)
-        return MetricsRow(split, output, case, int(index) if index else None, scores)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}, line {line}: cannot read {','.join(fields)!r}: {error} Run the evaluate stage again."
-        ) from error
+def _fields(row: MetricsRow) -> list[object]:
+    return [row.split, row.output, row.case, row.slice_index, *astuple(row.scores)]
+
+
+def _parse(fields: list[str]) -> MetricsRow:
+    split, output, case, index, dice, iou, hd95_px, hd95_mm = fields
+    scores = SegmentationScores(float(dice), float(iou), float(hd95_px), float(hd95_mm) if hd95_mm else None)
+    return MetricsRow(split, output, case, int(index) if index else None, scores)
 
 
 def _check_unique(path: Path, rows: Sequence[MetricsRow]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -18,7 +17,7 @@ from camtools.data.errors import DataError
 from camtools.data.geometry import slice_axis_of
 from camtools.data.volumes import read_volume
 from camtools.metrics import ObjectCounts, TwoClassCounts, connected_objects, object_counts, two_class_counts
-from camtools.scores.map_tables import write_csv
+from camtools.scores.tables import read_csv, write_csv
 
 __all__ = ["POOLED_FILE", "POOLED_OUTPUTS", "PooledRow", "PooledScores", "read_pooled"]
 
@@ -143,31 +142,16 @@ def read_pooled(path: Path) -> list[PooledRow]:
     Raises:
         ValueError: other columns, or a line that cannot be read (the message names it).
     """
-    with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.reader(handle)
-        header = next(reader, [])
-        if header != _HEADER:
-            raise ValueError(
-                f"{path}: expected the columns {','.join(_HEADER)}, found {','.join(header) or 'an empty file'}; "
-                "run the evaluate stage again."
-            )
-        return [_parse(path, reader.line_num, line) for line in reader]
+    return read_csv(path, _HEADER, _parse)
 
 
 _HEADER = [field.name for field in fields(PooledRow)]
 
 
-def _parse(path: Path, number: int, line: list[str]) -> PooledRow:
-    try:
-        if len(line) != len(_HEADER):
-            raise ValueError(f"expected {len(_HEADER)} values.")
-        pixels = [float(value) for value in line[3:-2]]
-        objects = [float(value) if value else None for value in line[-2:]]
-        return PooledRow(line[0], line[1], int(line[2]), *pixels, *objects)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}, line {number}: cannot read {','.join(line)!r}: {error} Run the evaluate stage again."
-        ) from error
+def _parse(line: list[str]) -> PooledRow:
+    pixels = [float(value) for value in line[3:-2]]
+    objects = [float(value) if value else None for value in line[-2:]]
+    return PooledRow(line[0], line[1], int(line[2]), *pixels, *objects)
 
 
 def _row(split: str, output: str, images: int, pixels: TwoClassCounts, objects: ObjectCounts | None) -> PooledRow:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-import torch
 from torch import Tensor
 
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.maps import MappedSlices
 from camtools.scores.padding import cat_padded
-from camtools.thresholds import midpoint, otsu, search_dice
+from camtools.thresholds import Rule, map_threshold, search_dice
 
 __all__ = ["RULES", "checked_rules", "masks_by_rule", "searched_threshold"]
 
@@ -48,18 +48,11 @@ def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifi
     if rule == "crf":
         probabilities = one.probabilities.to(classifier.device)
         return classifier.crf(one.images.to(classifier.device), probabilities)[:, 1:].cpu() > 0.5
-    maps = one.maps
-    return maps > _thresholds(maps, rule, searched)
+    if searched is not None:
+        return one.maps > searched
+    return one.maps > map_threshold(one.maps, cast(Rule, rule))[:, None, None, None]
 
 
 def searched_threshold(kept: Sequence[MappedSlices]) -> float:
     """One threshold for all maps of a method: the best mean Dice; see :func:`camtools.thresholds.search_dice`."""
     return search_dice(cat_padded([one.maps for one in kept]), cat_padded([one.slices.masks for one in kept]))
-
-
-def _thresholds(maps: Tensor, rule: str, searched: float | None) -> Tensor:
-    """Threshold of each map, ``(B, 1, 1, 1)``."""
-    if searched is not None:
-        return torch.full((len(maps), 1, 1, 1), searched)
-    found = otsu(maps) if rule == "otsu" else midpoint(maps)
-    return found[:, None, None, None]
