@@ -1,7 +1,7 @@
 """What the bundles run: stages, training, volumes, and the record of it all."""
 
 from camtools.engine.check import DatasetCheck
-from camtools.engine.config import find_bundle_root, show_root_cause
+from camtools.engine.config import begin_run, find_bundle_root, show_root_cause
 from camtools.engine.inferers import RandomSizeInferer
 from camtools.engine.multi_scale import MultiScaleInferer
 from camtools.engine.panels import SavePanel
@@ -17,6 +17,7 @@ __all__ = [
     "SavePanel",
     "VolumePipeline",
     "VolumesFailedError",
+    "begin_run",
     "find_bundle_root",
     "run_stage",
     "show_root_cause",

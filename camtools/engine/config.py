@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from traceback import format_exception
 from types import TracebackType
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver
 
 from camtools.data.errors import reason
+from camtools.data.files import atomic_path
+from camtools.engine.knobs import NEUTRAL_IDS
+from camtools.engine.overrides import apply_overrides, check_ids, files_of, given_overrides, unknown_id
 
-__all__ = ["active_parser", "find_bundle_root", "referenced_config", "show_root_cause"]
-
-# ids that say where and on what to run, not what is computed
-NEUTRAL_IDS = frozenset(
-    {
-        "bundle_root",
-        "dataset_dir",
-        "output_dir",
-        "shard",
-        "shard_dir",
-        "export_dir",
-        "pretrain_dir",
-        "classifier_dir",
-        "pseudo_label_dir",
-        "device",
-        "initial_weights",
-    }
-)
+__all__ = ["active_parser", "begin_run", "find_bundle_root", "referenced_config", "show_root_cause"]
 
 
 def _owner_on_stack(kind: type) -> Any:
@@ -105,18 +94,50 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
     return found
 
 
-def show_root_cause() -> None:
-    """Make an uncaught error end with its cause: MONAI's wrappers would otherwise have the last word.
+def begin_run() -> None:
+    """Read what overrides the configuration, refuse unknown ids, and make errors end with their message.
 
-    A bundle calls it under ``initialize``.
+    A bundle calls it under ``initialize``, before anything else.
+
+    Raises:
+        DataError: an override has no meaning, or a value that its knob cannot have.
     """
-    if getattr(sys.excepthook, "shows_root_cause", False):
+    parser = active_parser()
+    show_root_cause(parser.get("output_dir"))
+    files, given = given_overrides(inspect.currentframe())
+    workflow = _owner_on_stack(ConfigWorkflow)
+    if not files and workflow is not None:
+        files = files_of(workflow.config_root_path, parser.get())
+    if not files:
         return
-    default = sys.excepthook
+    check_ids(parser, files)
+    apply_overrides(parser, files, given)
+    if workflow is not None and workflow.run_id not in parser:
+        raise unknown_id(workflow.run_id, workflow.run_id, [str(name) for name in parser.get()], files)
+    parser.parse(reset=True)
+    show_root_cause(parser.get("output_dir"))
+
+
+def show_root_cause(output_dir: Any = None) -> None:
+    """Make an uncaught error end with its message, alone: MONAI's wrappers would otherwise have the last word.
+
+    The traceback goes to ``traceback.txt`` in the run's folder where there is one, and to the terminal only with the
+    environment variable ``CAMTOOLS_TRACEBACK=1``.
+
+    Args:
+        output_dir: folder of the run; an expression that is not evaluated yet counts as none.
+    """
+    default = getattr(sys.excepthook, "default", sys.excepthook)
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        default(kind, error, traceback)
-        print(f"\nError: {reason(error)}", file=sys.stderr)
+        if os.environ.get("CAMTOOLS_TRACEBACK") == "1":
+            default(kind, error, traceback)
+        elif isinstance(error, Exception) and isinstance(output_dir, str) and Path(output_dir).is_dir():
+            text = "".join(format_exception(kind, error, traceback))
+            with suppress(OSError), atomic_path(Path(output_dir) / "traceback.txt") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        message = f"Error: {reason(error)}" if isinstance(error, Exception) else "Interrupted."
+        print(message, file=sys.stderr)
 
-    show.shows_root_cause = True  # type: ignore[attr-defined]
+    show.default = default  # type: ignore[attr-defined]
     sys.excepthook = show
