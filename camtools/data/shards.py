@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name
 
 __all__ = ["shard_folder", "shard_items"]
 
