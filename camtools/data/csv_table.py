@@ -64,9 +64,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[TableRow]:
             if any(cells):
                 rows.append(TableRow(line, _by_column(path, line, found, cells)))
     except csv.Error as error:
-        raise DataError(
-            f"{path}, line {start + 1 + reader.line_num} is no row of a CSV ({error}). Correct it."
-        ) from error
+        line = start + 1 + reader.line_num
+        raise DataError(f"{path}, line {line}: expected a row of a CSV, found {error}. Correct it.") from error
     return rows
 
 

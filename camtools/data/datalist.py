@@ -116,7 +116,7 @@ class _ItemReader:
 
     def _file(self, listed: ListedItem, key: str) -> Path:
         """Absolute path of a file; links stay, since the name of what they lead to may have no suffix."""
-        name = listed.content[key]
+        name = str(listed.content[key])
         path = self.root / name
         broken = os.path.islink(path) and not os.path.exists(path)
         if not os.path.isfile(path) and not broken:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def check_file(path: str | Path) -> None:
     raise DataError(f"Expected an image at {source}, found no such file. Check the path.")
 
 
-def broken_links(paths: list[Path]) -> list[str]:
+def broken_links(paths: Sequence[Path]) -> list[str]:
     """A message for each link whose target is missing."""
     return [f"{path} is a broken link: {os.readlink(path)} does not exist" for path in paths if _is_broken_link(path)]
 
@@ -84,7 +84,8 @@ def broken_links(paths: list[Path]) -> list[str]:
 def _folders(root: Path) -> Iterator[Path]:
     """The folder and all below it; a folder that several links lead to once, by its own place where it is inside."""
     seen: dict[str, Path] = {}
-    pending, links = [root], []
+    pending: list[Path] = [root]
+    links: list[Path] = []
     while pending or links:
         folder = pending.pop() if pending else links.pop(0)
         real = os.path.realpath(folder)

@@ -118,7 +118,8 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
         slice_axis: array axis of the slices in the file; None takes the one with the largest spacing.
 
     Raises:
-        DataError: there are neither tags nor a mask, or they are not 0 and 1, or their number differs from the number of slices.
+        DataError: there are neither tags nor a mask, or tags other than 0 and 1, or their number differs from the
+            number of slices.
     """
     image_path = str(item["image"])
     tags = item.get("slice_labels")

@@ -46,7 +46,7 @@ def load_panel(path: str | Path) -> Panel:
     """Read one ``panels/<case>.npz``.
 
     Raises:
-        ValueError: an array is missing or does not have the image's shape, or the case has a name that no file can have.
+        ValueError: an array is missing or does not have the image's shape, or the case has no name of a file.
     """
     with np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
