@@ -61,7 +61,7 @@ def volumes_in(folder: str | Path) -> list[dict[str, Any]]:
         DataError: the file has no test split, see :func:`load_datalist` and :func:`list_volumes`.
     """
     path = Path(folder) / "dataset.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return list_volumes(folder)
     items = load_datalist(folder, "test")
     if not items:
