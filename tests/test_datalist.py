@@ -298,7 +298,7 @@ def test_broken_link_in_a_list_is_left_to_the_reader(tmp_path: Path) -> None:
 
 
 def test_link_to_a_file_without_a_suffix_keeps_its_name(tmp_path: Path) -> None:
-    write_volume(tmp_path / "blob.nii.gz", ARRAY).rename(tmp_path / "blob")
+    Path(write_volume(tmp_path / "blob.nii.gz", ARRAY)).rename(tmp_path / "blob")
     (tmp_path / "a.nii.gz").symlink_to("blob")
     items = load_datalist(write_json(tmp_path, {"test": ["a.nii.gz"]}), "test")
     assert read_volume(items[0]["image"]).shape == (1, 2, 2, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -48,8 +49,8 @@ def _unread(item: Any) -> Any:
 
 
 def _item_stamp(path: str | Path) -> tuple[int, int] | None:
-    """As :func:`_stamp`; None for a file that is not there, which fails alone when its turn comes."""
-    return _stamp(path) if Path(path).is_file() else None
+    """As :func:`_stamp`; None for a broken link, which fails alone when its turn comes."""
+    return None if os.path.islink(path) and not os.path.exists(path) else _stamp(path)
 
 
 def _stamp(path: str | Path) -> tuple[int, int]:
