@@ -18,7 +18,7 @@ from camtools.transforms import LoadVolumed
 from tests.conftest import write_volume
 
 ARRAY = np.zeros((2, 2, 2), np.uint8)
-UNSAFE = ["/tmp/a", "../a", "p/../../a", "..", "", ".", "p//a", "p/./a", "a/", "..\\a", "a\0b"]
+UNSAFE = ["/tmp/a", "../a", "p/../../a", "..", "", ".", "p//a", "p/./a", "a/", "..\\a", "a\0b", "a\ud800"]
 
 
 def write_list(folder: Path, items: list[Any]) -> None:

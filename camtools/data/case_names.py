@@ -122,6 +122,10 @@ def is_safe_case(case: Any) -> bool:
     """
     if not isinstance(case, str) or re.search(r"[\x00-\x1f]", case) or Path(case).anchor:
         return False
+    try:
+        os.fsencode(case)
+    except UnicodeEncodeError:
+        return False
     return not set(re.split(r"[/\\]" if os.sep == "\\" or ".." in case else "/", case)) & {"", ".", ".."}
 
 

@@ -62,4 +62,4 @@ def _parse(shard: str) -> tuple[int, int]:
 
 def _place(name: str, count: int) -> int:
     """Number from 1 to ``count`` that follows from a name, the same on every machine."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % count + 1
+    return int(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest(), 16) % count + 1
