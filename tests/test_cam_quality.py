@@ -52,10 +52,10 @@ def test_progress_moves_with_each_method_of_each_volume(blob_dataset: Path, monk
         assert bars[0].postfix == f"{one.slices.case}, {one.method}"
         seen.append((one.slices.case, one.method, bars[0].n, bars[0].total))
     assert seen == [
-        ("case_5", "gradcam", 1, 6),
-        ("case_5", "layercam-5", 2, 6),
-        ("case_6", "gradcam", 5, 6),
-        ("case_6", "layercam-5", 6, 6),
+        ("images/case_5", "gradcam", 1, 6),
+        ("images/case_5", "layercam-5", 2, 6),
+        ("images/case_6", "gradcam", 5, 6),
+        ("images/case_6", "layercam-5", 6, 6),
     ]
 
 
@@ -156,7 +156,7 @@ def test_items_without_a_mask_are_passed_over(blob_dataset: Path) -> None:
     first, second = classifier.splits["test"]
     mixed = replace(classifier, splits={"test": [{"image": first["image"]}, second]})
     (one,) = evaluate_cams(mixed, ["gradcam"], ["otsu"], "test").scores
-    assert {case for case, _, _ in one.slices} == {"case_6"}
+    assert {case for case, _, _ in one.slices} == {"images/case_6"}
 
 
 def test_views_show_the_first_rule_on_the_middle_slice_of_a_few_cases(

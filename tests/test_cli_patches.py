@@ -26,7 +26,7 @@ def test_table_from_masks_trains_as_the_masks_do(tmp_path: Path) -> None:
     options = ("--patch-size", "16", "--patch-stride", "8", "--derive")
     output = run(str(data), "--out", str(data / "tags.csv"), *options, "--crops", str(tmp_path / "crops"))
     assert "Wrote 120 patches of 6 images" in output
-    assert len(list((tmp_path / "crops").glob("*.png"))) == 120
+    assert len(list((tmp_path / "crops").rglob("*.png"))) == 120
     items = load_datalist(data, "training")
     content = json.loads((data / "dataset.json").read_text())
     for item in content["training"]:

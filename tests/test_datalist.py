@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from camtools.data import DataError, case_name, list_volumes, load_datalist, volumes_in
-from camtools.data.datalist import image_stem
+from camtools.data import DataError, list_volumes, load_datalist, read_volume, volumes_in
 from tests.conftest import write_volume
 
 ARRAY = np.zeros((2, 2, 2), np.uint8)
@@ -22,7 +22,7 @@ def write_json(folder: Path, content: Any) -> Path:
 
 def test_items_have_absolute_paths_and_their_own_tags(blob_dataset: Path) -> None:
     items = load_datalist(blob_dataset, "training")
-    assert [item["case"] for item in items] == ["case_0", "case_1", "case_2"]
+    assert [item["case"] for item in items] == [f"images/case_{k}" for k in range(3)]
     assert all(Path(item["image"]).is_absolute() and Path(item["label"]).is_file() for item in items)
     assert all("label" not in item for item in load_datalist(blob_dataset, "training", labels=False))
 
@@ -38,8 +38,8 @@ def test_case_names_stay_unique_over_folders_and_splits(tmp_path: Path) -> None:
     for name in ("sub-1/t2.nii.gz", "sub-2/t2.nii.gz", "other.nii.gz"):
         write_volume(tmp_path / name, ARRAY)
     write_json(tmp_path, {"training": ["sub-1/t2.nii.gz", "other.nii.gz"], "test": [{"image": "sub-2/t2.nii.gz"}]})
-    assert [item["case"] for item in load_datalist(tmp_path, "training")] == ["sub-1__t2", "other"]
-    assert load_datalist(tmp_path, "test")[0]["case"] == "sub-2__t2"
+    assert [item["case"] for item in load_datalist(tmp_path, "training")] == ["sub-1/t2", "other"]
+    assert load_datalist(tmp_path, "test")[0]["case"] == "sub-2/t2"
 
 
 def test_tags_from_csv(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_folder_of_volumes_keeps_sub_folders(tmp_path: Path) -> None:
     for name in ("b/x.nii.gz", "a/x.nii", "c.nii.gz", "c.nii"):
         write_volume(tmp_path / name, ARRAY)
     (tmp_path / "notes.txt").write_text("not an image")
-    assert [item["case"] for item in list_volumes(tmp_path)] == ["a/x", "b/x", "c.nii", "c.nii.gz"]
+    assert [item["case"] for item in list_volumes(tmp_path)] == ["a/x.nii", "b/x", "c.nii", "c"]
 
 
 def test_folder_errors(tmp_path: Path) -> None:
@@ -104,13 +104,201 @@ def test_folder_errors(tmp_path: Path) -> None:
 
 
 def test_volumes_in_prefers_the_test_split(blob_dataset: Path) -> None:
-    assert [item["case"] for item in volumes_in(blob_dataset)] == ["case_5", "case_6"]
+    assert [item["case"] for item in volumes_in(blob_dataset)] == ["images/case_5", "images/case_6"]
     assert len(volumes_in(blob_dataset / "images")) == 7
 
 
-def test_stems_and_case_names() -> None:
-    assert image_stem("/x/a.b.nii.gz") == "a.b"
-    assert image_stem("scan.PNG") == "scan"
-    assert image_stem("scan.dcm") == "scan"
-    assert case_name({"image": "/x/a.nii"}) == "a"
-    assert case_name({"image": "/x/a.nii", "case": "b"}) == "b"
+def listed(folder: Path, content: Any, split: str = "training") -> list[dict[str, Any]]:
+    for name in ("a.nii.gz", "b.nii.gz", "m.nii.gz"):
+        write_volume(folder / name, ARRAY)
+    return load_datalist(write_json(folder, content), split)
+
+
+@pytest.mark.parametrize(
+    "value", [1, None, 0.5, "", [], {"0": 1}, [0, None], [0, "1"], [0, 2], [[0, 1]], [0, 0.5], [-1, 0]]
+)
+def test_tags_that_are_none_are_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(
+        DataError, match=r"dataset.json, training\[0\] \(a.nii.gz\): expected .*, found .*Correct 'slice_labels'"
+    ):
+        listed(tmp_path, {"training": [{"image": "a.nii.gz", "slice_labels": value}]})
+
+
+@pytest.mark.parametrize("value", [[0, 1], [False, True], [0.0, 1.0]])
+def test_tags_of_one_meaning_are_read(tmp_path: Path, value: Any) -> None:
+    (item,) = listed(tmp_path, {"training": [{"image": "a.nii.gz", "slice_labels": value}]})
+    assert [(type(tag), tag) for tag in item["slice_labels"]] == [(int, 0), (int, 1)]
+
+
+@pytest.mark.parametrize("key", ["label", "patch_labels", "image"])
+@pytest.mark.parametrize("value", [1, None, True, "", ["m.nii.gz"], {"path": "m.nii.gz"}, "a\0b", "\ud800"])
+def test_what_is_no_file_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    content = {"test": [{"image": "b.nii.gz"}, {"image": "a.nii.gz", key: value}]}
+    with pytest.raises(
+        DataError, match=rf"dataset.json, test\[1\].*: expected the path of one .* under '{key}', found"
+    ):
+        listed(tmp_path, content, "training")
+
+
+@pytest.mark.parametrize("value", [None, 3, "train.txt", {"image": "a.nii.gz"}])
+@pytest.mark.parametrize("split", ["training", "validation", "test"])
+def test_splits_that_are_no_lists_are_refused(tmp_path: Path, split: str, value: Any) -> None:
+    with pytest.raises(DataError, match=rf"dataset.json: expected a list of volumes under '{split}', found"):
+        listed(tmp_path, {"training": ["a.nii.gz"], split: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("testing", "test"),
+        ("val", "validation"),
+        ("Validation", "validation"),
+        ("train", "training"),
+        ("trainning", "training"),
+        ("Test ", "test"),
+        ("valid", "validation"),
+        ("test_set", "test"),
+        ("val_data", "validation"),
+    ],
+)
+def test_unknown_split_names_its_near_one(tmp_path: Path, name: str, near: str) -> None:
+    content = {"training": ["a.nii.gz"], name: ["b.nii.gz"]}
+    with pytest.raises(DataError, match=rf"unknown split '{name}', which would be passed over.*Did you mean '{near}'"):
+        listed(tmp_path, content)
+
+
+def test_list_of_volumes_under_any_other_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found a list of volumes under 'unlabelled', which would be passed over"):
+        listed(tmp_path, {"training": ["a.nii.gz"], "unlabelled": [{"image": "b.nii.gz"}]})
+
+
+def test_metadata_of_other_tools_is_no_split(tmp_path: Path) -> None:
+    content = {"name": "Task", "description": "testing of things", "reference": "x", "licence": "CC", "release": "1.0"}
+    content |= {
+        "tensorImageSize": "3D",
+        "modality": {"0": "MR"},
+        "labels": {"0": "background"},
+        "file_ending": ".nii.gz",
+    }  # type: ignore[dict-item]
+    content |= {"numTraining": 1, "numTest": 1, "channel_names": {"0": "T2"}, "skipped": ["case_7"], "testing": []}  # type: ignore[dict-item]
+    items = listed(
+        tmp_path, content | {"training": [{"image": "./a.nii.gz", "label": "./m.nii.gz"}], "test": ["./b.nii.gz"]}
+    )
+    assert [item["case"] for item in items] == ["a"]
+    assert [item["case"] for item in load_datalist(tmp_path, "test")] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("slice_label", "slice_labels"),
+        ("lable", "label"),
+        ("mask", "label"),
+        ("Label", "label"),
+        ("seg", "label"),
+        ("tags", "slice_labels"),
+        ("patch_label", "patch_labels"),
+        ("img", "image"),
+    ],
+)
+def test_unknown_key_names_its_near_one(tmp_path: Path, key: str, near: str) -> None:
+    with pytest.raises(DataError, match=rf"unknown key '{key}', which would be passed over.*Did you mean '{near}'"):
+        listed(tmp_path, {"training": [{"image": "a.nii.gz", key: "m.nii.gz"}]})
+
+
+def test_other_keys_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = {"training": [{"image": "a.nii.gz", "site": "x", "patient": "p"}, {"image": "b.nii.gz", "site": "y"}]}
+    with caplog.at_level(logging.WARNING, "camtools"):
+        listed(tmp_path, content)
+        listed(tmp_path, content)
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}/dataset.json: the key 'site' of 2 items is not read"
+    ]
+
+
+@pytest.mark.parametrize(
+    "again", ["a.nii.gz", "./a.nii.gz", "sub/../a.nii.gz", "link.nii.gz", "hard.nii.gz", "ABSOLUTE"]
+)
+@pytest.mark.parametrize("split", ["training", "test"])
+def test_volume_that_is_listed_twice_is_refused(tmp_path: Path, again: str, split: str) -> None:
+    write_volume(tmp_path / "a.nii.gz", ARRAY)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.nii.gz").symlink_to("a.nii.gz")
+    (tmp_path / "hard.nii.gz").hardlink_to(tmp_path / "a.nii.gz")
+    content: dict[str, Any] = {"training": [{"image": "a.nii.gz"}]}
+    content.setdefault(split, []).append({"image": str(tmp_path / "a.nii.gz") if again == "ABSOLUTE" else again})
+    write_json(tmp_path, content)
+    with pytest.raises(
+        DataError, match=rf"{split}\[.\] .*every volume once in all splits, found the file of .*training\[0\]"
+    ):
+        load_datalist(tmp_path, "validation")
+
+
+def test_mask_that_is_the_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"training\[0\].*expected a mask under 'label', found the image itself"):
+        listed(tmp_path, {"training": [{"image": "a.nii.gz", "label": "./a.nii.gz"}]})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"training": [], "training": ["a.nii.gz"]}', "expected every key of an object once, found 'training'"),
+        (
+            b'{"training": [{"image": "a.nii.gz", "slice_labels": [NaN, 1]}]}',
+            "expected numbers that are JSON, found NaN",
+        ),
+        (b'{"training": ["a.nii.gz",]}', "Remove the comma after the last entry"),
+        (b'{"training": ["a\xff.nii.gz"]}', "is not text in UTF-8"),
+        (b'{"training": ' + b"[" * 100_000, "cannot be used: maximum recursion"),
+    ],
+)
+def test_other_json_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(DataError, match=f"dataset.json .*{message}"):
+        load_datalist(tmp_path, "training")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_encodings_of_json(tmp_path: Path, encoding: str) -> None:
+    write_volume(tmp_path / "Müller.nii.gz", ARRAY)
+    (tmp_path / "dataset.json").write_bytes(
+        json.dumps({"test": ["Müller.nii.gz"]}, ensure_ascii=False).encode(encoding)
+    )
+    assert [item["case"] for item in load_datalist(tmp_path, "test")] == ["Müller"]
+
+
+def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "m.nii.gz").mkdir()
+    content = [{"image": "gone.nii.gz", "label": "m.nii.gz"}, {"image": "sub\\b.nii.gz", "slice_labels": "gone.csv"}]
+    with pytest.raises(DataError) as failure:
+        load_datalist(write_json(tmp_path, {"training": content}), "training")
+    lines = str(failure.value).splitlines()
+    assert lines[0] == f"{tmp_path / 'dataset.json'} has 4 problems:"
+    expected = [
+        "gone.nii.gz does not exist",
+        "m.nii.gz is a folder",
+        "with / between folders",
+        "gone.csv does not exist",
+    ]
+    assert [text for text, line in zip(expected, lines[1:], strict=True) if text not in line] == []
+
+
+@pytest.mark.parametrize("content", [{"training": ["a.nii.gz"]}, {"training": ["a.nii.gz"], "test": []}])
+def test_inference_without_a_test_split_is_refused(tmp_path: Path, content: Any) -> None:
+    listed(tmp_path, content)
+    with pytest.raises(DataError, match="dataset.json lists no volume to segment: expected items under 'test'"):
+        volumes_in(tmp_path)
+
+
+def test_broken_link_in_a_list_is_left_to_the_reader(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").symlink_to("annex/objects/a")
+    items = load_datalist(write_json(tmp_path, {"test": ["a.nii.gz"]}), "test")
+    with pytest.raises(DataError, match=r"found a broken link: annex/objects/a does not exist. Fetch the file"):
+        read_volume(items[0]["image"])
+
+
+def test_link_to_a_file_without_a_suffix_keeps_its_name(tmp_path: Path) -> None:
+    Path(write_volume(tmp_path / "blob.nii.gz", ARRAY)).rename(tmp_path / "blob")
+    (tmp_path / "a.nii.gz").symlink_to("blob")
+    items = load_datalist(write_json(tmp_path, {"test": ["a.nii.gz"]}), "test")
+    assert read_volume(items[0]["image"]).shape == (1, 2, 2, 2)

@@ -1,20 +1,21 @@
-"""Which volumes there are: ``dataset.json``, slice tags from a CSV, or a plain folder of images."""
+"""Which volumes there are: ``dataset.json`` with its tags, or a plain folder of images."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable
+import os
 from pathlib import Path
 from typing import Any
 
+from camtools.data.case_names import case_name, with_cases
+from camtools.data.dataset_json import SPLIT_NAMES, ListedItem, raise_problems, read_dataset_json
 from camtools.data.errors import DataError
+from camtools.data.folders import list_volumes
+from camtools.data.suffixes import IMAGE_SUFFIXES, is_itk_file, is_photograph
 from camtools.data.tag_csv import TagTables
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "case_name",
-    "image_stem",
     "is_itk_file",
     "is_photograph",
     "list_volumes",
@@ -22,54 +23,6 @@ __all__ = [
     "volumes_in",
     "with_cases",
 ]
-
-_PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
-_DETACHED = (".nhdr", ".mhd")  # headers of voxels in another file: listed, so that reading them can say so
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", *_PHOTOGRAPHS)
-
-
-def is_photograph(path: str | Path) -> bool:
-    """Whether a file is a 2D image without patient axes and millimetres, by its suffix.
-
-    Example:
-        >>> is_photograph("a.PNG"), is_photograph("a.nii.gz")
-        (True, False)
-    """
-    return str(path).lower().endswith(_PHOTOGRAPHS)
-
-
-def is_itk_file(path: str | Path) -> bool:
-    """Whether a file is read with ITK, by its suffix: NRRD and MetaImage.
-
-    Example:
-        >>> is_itk_file("a.nrrd"), is_itk_file("a.MHA"), is_itk_file("a.nii")
-        (True, True, False)
-    """
-    return str(path).lower().endswith((".nrrd", ".mha", *_DETACHED))
-
-
-def image_stem(path: str | Path) -> str:
-    """File name without its image suffix (``a.b.nii.gz`` -> ``a.b``)."""
-    name = Path(path).name
-    for suffix in IMAGE_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(path).stem
-
-
-def case_name(item: dict[str, Any]) -> str:
-    """Name under which outputs of ``item`` are stored: its ``case`` key, else the image's stem."""
-    return str(item.get("case") or image_stem(item["image"]))
-
-
-def with_cases(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Items with their :func:`case_name` under ``case``; those of MONAI Label come without.
-
-    Example:
-        >>> with_cases([{"image": "a.nii.gz"}])
-        [{'image': 'a.nii.gz', 'case': 'a'}]
-    """
-    return [item | {"case": case_name(item)} for item in items]
 
 
 def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> list[dict[str, Any]]:
@@ -84,110 +37,92 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
         One dictionary per volume: ``image`` and ``label`` as absolute paths, ``slice_labels`` as a list of 0/1
         where tags are given (inline or in a CSV with the columns ``image,slice,label``), ``patch_labels`` where the
         tags of patches are given (:class:`camtools.data.PatchTagger`), and ``case``, a name that is unique over all
-        splits.
+        splits (:func:`camtools.data.case_names.case_of_file`, where the item does not give one).
 
     Raises:
-        DataError: ``dataset.json`` is missing, is not JSON, has no items, or names a file that does not exist.
+        DataError: ``dataset.json`` is missing or malformed (see ``read_dataset_json``), names a file that does not
+            exist, or tags that cannot be used. All problems of the split are named at once. An image that is a broken
+            link is no such problem: reading it says so.
     """
-    root = Path(dataset_dir)
-    content = _read_json(root / "dataset.json")
-    listed = {name: content.get(name, []) for name in ("training", "validation", "test")}
-    if not any(listed.values()):
-        raise DataError(
-            f"{root / 'dataset.json'} lists no volumes: expected items under 'training', 'validation' or 'test', "
-            f"found the keys {sorted(content)}."
-        )
-    if split not in listed:
-        raise DataError(f"Unknown split '{split}': expected one of {sorted(listed)}.")
-    names = _unique_names(_relative(item, root) for items in listed.values() for item in items)
-    tables = TagTables()
-    items = []
-    for raw in listed[split]:
-        image = _relative(raw, root)
-        item: dict[str, Any] = {"image": str(_existing(root, image, "image")), "case": names[image]}
-        if labels and isinstance(raw, dict) and raw.get("label"):
-            item["label"] = str(_existing(root, raw["label"], "label"))
-        items.append(item | _tags(raw if isinstance(raw, dict) else {}, image, root, tables))
+    if split not in SPLIT_NAMES:
+        raise DataError(f"Unknown split '{split}': expected one of {sorted(SPLIT_NAMES)}.")
+    root = Path(os.path.abspath(dataset_dir))
+    listed = read_dataset_json(root / "dataset.json")
+    reader = _ItemReader(root, TagTables(root, [item for items in listed.values() for item in items]))
+    items = [reader.read(item, labels) for item in listed[split]]
+    raise_problems(root / "dataset.json", list(dict.fromkeys(reader.problems)))
     return items
 
 
-def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
-    """Every image file below ``folder`` by its absolute path, sorted; the case name keeps the sub-folders.
+def volumes_in(folder: str | Path) -> list[dict[str, Any]]:
+    """Volumes to segment: the test split where ``folder`` has a ``dataset.json``, else every image below it.
 
     Raises:
-        DataError: the folder does not exist or holds no image.
+        DataError: the file has no test split, see :func:`load_datalist` and :func:`list_volumes`.
     """
-    # absolute: while ITK is first loaded, it changes the working directory of all threads
-    root = Path(folder).absolute()
-    if not root.is_dir():
-        raise DataError(f"Expected a folder of volumes, found none at {root}. Check the path.")
-    files = sorted(path for path in root.rglob("*") if path.name.lower().endswith((*IMAGE_SUFFIXES, *_DETACHED)))
-    if not files:
-        raise DataError(f"No image below {root}: expected files that end in one of {', '.join(IMAGE_SUFFIXES)}.")
-    names = [str(path.relative_to(root).with_name(image_stem(path))) for path in files]
-    clashes = {name for name, count in Counter(names).items() if count > 1}
-    return [
-        {"image": str(path), "case": str(path.relative_to(root)) if name in clashes else name}
-        for path, name in zip(files, names, strict=True)
-    ]
-
-
-def volumes_in(folder: str | Path) -> list[dict[str, Any]]:
-    """Volumes to segment: the test split where ``folder`` has a ``dataset.json``, else every image below it."""
-    if (Path(folder) / "dataset.json").is_file():
-        return load_datalist(folder, "test")
-    return list_volumes(folder)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    path = Path(folder) / "dataset.json"
+    if not os.path.lexists(path):
+        return list_volumes(folder)
+    items = load_datalist(folder, "test")
+    if not items:
         raise DataError(
-            f"Expected {path}, found no such file. Write it in the Medical Segmentation Decathlon layout "
-            "(lists of {'image', 'label' or 'slice_labels'} under 'training', 'validation', 'test')."
+            f"{path} lists no volume to segment: expected items under 'test', found none. Add the split, or give a "
+            "folder of volumes without a dataset.json, such as its imagesTs."
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}). Correct the file.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a JSON object with lists of volumes, found {type(content).__name__}.")
-    return content
+    return items
 
 
-def _relative(item: Any, root: Path) -> str:
-    image = item if isinstance(item, str) else item.get("image") if isinstance(item, dict) else None
-    if not image:
-        raise DataError(f"An item of {root / 'dataset.json'} has no 'image': {item!r}. Name the image's file.")
-    return str(image)
+class _ItemReader:
+    """The files and tags of items; what is wrong with them is collected."""
 
+    def __init__(self, root: Path, tables: TagTables) -> None:
+        self.root = root
+        self.tables = tables
+        self.problems: list[str] = []
 
-def _existing(root: Path, name: str, key: str) -> Path:
-    path = (root / name).resolve()
-    if not path.is_file():
-        raise DataError(f"{root / 'dataset.json'} names the {key} '{name}', but {path} does not exist.")
-    return path
+    def read(self, listed: ListedItem, labels: bool) -> dict[str, Any]:
+        item: dict[str, Any] = {"image": str(self.root / listed.image), "case": listed.case}
+        steps = [self._image, self._label, self._tags] if labels else [self._image, self._tags]
+        for step in steps:
+            try:
+                item |= step(listed)
+            except DataError as error:
+                self.problems.append(str(error))
+        return item
 
+    def _image(self, listed: ListedItem) -> dict[str, Any]:
+        return {"image": str(self._file(listed, "image"))}
 
-def _tags(raw: dict[str, Any], image: str, root: Path, tables: TagTables) -> dict[str, Any]:
-    """Tags of slices, inline or from a CSV, and tags of patches from a CSV, which imply those of their slices."""
-    tags: dict[str, Any] = {}
-    slices = raw.get("slice_labels")
-    if raw.get("patch_labels"):
-        patches = tables.patches(_existing(root, raw["patch_labels"], "patch_labels"), image)
-        tags["patch_labels"] = patches
-        positive = {index for index, _, _, classes in patches if any(classes)}
-        tags["slice_labels"] = [int(index in positive) for index in range(max(row[0] for row in patches) + 1)]
-    if isinstance(slices, str):
-        slices = tables.slices(_existing(root, slices, "slice_labels"), image)
-    return tags if slices is None else tags | {"slice_labels": slices}
+    def _label(self, listed: ListedItem) -> dict[str, Any]:
+        if "label" not in listed.content:
+            return {}
+        image, mask = self.root / listed.image, self._file(listed, "label")
+        if os.path.exists(mask) and os.path.exists(image) and os.path.samefile(mask, image):
+            raise DataError(f"{listed.place}: expected a mask under 'label', found the image itself. Name its mask.")
+        return {"label": str(mask)}
 
+    def _tags(self, listed: ListedItem) -> dict[str, Any]:
+        """Tags of slices, inline or from a CSV, and of patches from a CSV, which imply those of their slices."""
+        tags: dict[str, Any] = {}
+        slices = listed.content.get("slice_labels")
+        if "patch_labels" in listed.content:
+            patches = self.tables.patches(self._file(listed, "patch_labels"), listed.image)
+            tags["patch_labels"] = patches
+            positive = {index for index, _, _, classes in patches if any(classes)}
+            tags["slice_labels"] = [int(index in positive) for index in range(max(row[0] for row in patches) + 1)]
+        if isinstance(slices, str):
+            slices = self.tables.slices(self._file(listed, "slice_labels"), listed.image)
+        return tags if slices is None else tags | {"slice_labels": [int(tag) for tag in slices]}
 
-def _unique_names(images: Iterable[str]) -> dict[str, str]:
-    images = list(images)
-    stems = Counter(image_stem(image) for image in set(images))
-    return {
-        image: image_stem(image)
-        if stems[image_stem(image)] == 1
-        else "__".join([*Path(image).parts[:-1], image_stem(image)])
-        for image in images
-    }
+    def _file(self, listed: ListedItem, key: str) -> Path:
+        """Absolute path of a file; links stay, since the name of what they lead to may have no suffix."""
+        name = str(listed.content[key])
+        path = self.root / name
+        broken = os.path.islink(path) and not os.path.exists(path)
+        if not os.path.isfile(path) and not broken:
+            found = "is a folder" if os.path.isdir(path) else "does not exist"
+            advice = " with / between folders" if "\\" in name else ""
+            raise DataError(
+                f"{self.root / 'dataset.json'} names the {key} '{name}', but {path} {found}. Correct the path{advice}."
+            )
+        return path

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name, output_file
 from camtools.data.errors import DataError
 from camtools.data.files import atomic_folder, atomic_path, check_free_folder
 from camtools.data.geometry import volume_to_slices
@@ -158,6 +158,8 @@ def write_patch_tags(items: Sequence[dict[str, Any]], tagger: PatchTagger, path:
 def write_patch_crops(items: Sequence[dict[str, Any]], tagger: PatchTagger, folder: Path) -> None:
     """Write every patch as ``<case>_slice<k>_x<x>_y<y>.png``, columns along x, each slice scaled to [0, 255].
 
+    A case with sub-folders in its name, such as ``p1/t2``, has its pictures in these sub-folders.
+
     Raises:
         FileExistsError: the folder is a file or holds something.
     """
@@ -172,5 +174,6 @@ def write_patch_crops(items: Sequence[dict[str, Any]], tagger: PatchTagger, fold
             ):
                 pixels = patch.movedim(0, -1).transpose(0, 1).round().to(torch.uint8).numpy()
                 picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-                name = case_name(item).replace("/", "_")
-                picture.save(partial / f"{name}_slice{index}_x{x}_y{y}.png")
+                path = output_file(partial, case_name(item), f"_slice{index}_x{x}_y{y}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(path)

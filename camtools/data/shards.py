@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name
 
 __all__ = ["shard_folder", "shard_items"]
 
@@ -28,7 +28,7 @@ def shard_items(items: list[dict[str, Any]], shard: str | None) -> list[dict[str
     Example:
         >>> items = [{"image": name} for name in ("a.nii", "b.nii", "c.nii")]
         >>> [[item["image"] for item in shard_items(items, shard)] for shard in ("1/2", "2/2")]
-        [['c.nii'], ['a.nii', 'b.nii']]
+        [['a.nii'], ['b.nii', 'c.nii']]
     """
     if shard is None:
         return items
@@ -62,4 +62,4 @@ def _parse(shard: str) -> tuple[int, int]:
 
 def _place(name: str, count: int) -> int:
     """Number from 1 to ``count`` that follows from a name, the same on every machine."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % count + 1
+    return int(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest(), 16) % count + 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name, output_file
 from camtools.data.samples import VolumeSamples
 from camtools.data.volumes import slice_tags
 
@@ -24,7 +24,7 @@ def pseudo_label_files(
         >>> pseudo_label_files("labels", {"image": "a.nii.gz"}, ["mask"])
         {'mask': 'labels/a_mask.nii.gz'}
     """
-    return {kind: str(Path(folder) / f"{case_name(item)}_{kind}.nii.gz") for kind in kinds}
+    return {kind: str(output_file(folder, case_name(item), f"_{kind}.nii.gz")) for kind in kinds}
 
 
 class SliceDataset(VolumeSamples):

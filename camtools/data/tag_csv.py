@@ -2,96 +2,195 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+import logging
+import os
+import posixpath
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
-from typing import Any
 
+from camtools.data.csv_table import TableRow, read_table
+from camtools.data.dataset_json import ListedItem
 from camtools.data.errors import DataError
 
 __all__ = ["PATCH_COLUMNS", "SLICE_COLUMNS", "PatchRows", "TagTables"]
+
+logger = logging.getLogger("camtools")
 
 SLICE_COLUMNS = ("image", "slice", "label")
 PATCH_COLUMNS = ("image", "slice", "x", "y", "classes")
 PatchRows = dict[tuple[int, int, int], list[int]]
 """Classes by slice and first pixel ``(slice, x, y)`` of a patch."""
 
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?")  # spreadsheets write 1 as 1.0
+_SHOWN = 5
+
 
 class TagTables:
-    """The tag files of a dataset, each read once."""
+    """The tag files of a dataset, each read once.
 
-    def __init__(self) -> None:
-        self._slices: dict[Path, dict[str, dict[int, int]]] = {}
-        self._patches: dict[Path, dict[str, PatchRows]] = {}
+    A row names its image by the path that ``dataset.json`` gives, or by the end of it, such as the file name, where
+    that is the end of one image only among those whose tags are in the table.
+
+    Args:
+        root: folder of ``dataset.json``.
+        items: all items of the dataset.
+    """
+
+    def __init__(self, root: Path, items: Sequence[ListedItem]) -> None:
+        self._images = {_plain(item.image) for item in items}
+        self._users: dict[str, set[str]] = defaultdict(set)
+        self._tables: dict[tuple[str, str], _Table] = {}
+        for item in items:
+            for key in ("slice_labels", "patch_labels"):
+                if isinstance(item.content.get(key), str):
+                    self._users[os.path.realpath(root / item.content[key])].add(_plain(item.image))
 
     def slices(self, path: Path, image: str) -> list[int]:
         """Tags of the slices of one image, in order.
 
         Raises:
-            DataError: other columns, no row for the image, or a slice without one.
+            DataError: the table cannot be read or has other columns; it has no row for the image, or a slice without
+                one, or rows that contradict each other; a row is of no slice, or its label is not 0 or 1; or a name
+                stands for several images.
         """
-        if path not in self._slices:
-            self._slices[path] = _read_slices(path)
-        tags = _of_image(self._slices[path], path, image, "slice", SLICE_COLUMNS)
-        missing = sorted(set(range(max(tags) + 1)) - set(tags))
-        if missing:
-            raise DataError(
-                f"{path} has no tag for slice {missing[0]} of '{image}': expected one row per slice, from 0."
-            )
+        rows = self._rows(path, image, "slice", SLICE_COLUMNS)
+        tags: dict[int, int] = {}
+        lines: dict[int, int] = {}
+        for row in rows:
+            index, tag = (_number(row, key) for key in ("slice", "label"))
+            if tags.setdefault(index, tag) != tag:
+                raise DataError(
+                    f"{path}, lines {lines[index]} and {row.line}: slice {index} of '{image}' has the label "
+                    f"{tags[index]} and the label {tag}. Keep one of the rows."
+                )
+            if lines.setdefault(index, row.line) != row.line:
+                _warn_once(f"{path}, line {row.line}: slice {index} of '{image}' stands there twice, with one label")
+        _check_whole(path, image, tags, "tag")
         return [tags[index] for index in range(len(tags))]
 
     def patches(self, path: Path, image: str) -> list[tuple[int, int, int, list[int]]]:
         """Slice, first pixel and classes ``(slice, x, y, classes)`` of the patches of one image, sorted.
 
         Raises:
-            DataError: other columns, no row for the image, or a patch without a class or named twice.
+            DataError: as for :meth:`slices`; or a patch has no class or is named twice.
         """
-        if path not in self._patches:
-            self._patches[path] = _read_patches(path)
-        rows = _of_image(self._patches[path], path, image, "patch", PATCH_COLUMNS)
-        return [(*position, classes) for position, classes in sorted(rows.items())]
+        found: PatchRows = {}
+        for row in self._rows(path, image, "patch", PATCH_COLUMNS):
+            index, x, y = (_number(row, key) for key in ("slice", "x", "y"))
+            if (index, x, y) in found:
+                raise DataError(f"{path}, line {row.line}: a second row for the same patch of '{image}'. Keep one.")
+            found[index, x, y] = [int(float(name)) for name in row.cells["classes"].split()]
+        _check_whole(path, image, {index for index, _, _ in found}, "row")
+        return [(*position, classes) for position, classes in sorted(found.items())]
 
-
-def _of_image(tables: dict[str, Any], path: Path, image: str, unit: str, columns: tuple[str, ...]) -> Any:
-    found = tables.get(image) or tables.get(Path(image).name)
-    if not found:
-        raise DataError(f"{path} has no row for the image '{image}'. Add one row per {unit}: {','.join(columns)}.")
-    return found
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        if not set(columns) <= set(reader.fieldnames or []):
-            raise DataError(f"{path} must have the columns {','.join(columns)}; found {reader.fieldnames}.")
-        for row in reader:
-            yield reader.line_num, row
-
-
-def _read_slices(path: Path) -> dict[str, dict[int, int]]:
-    tags: dict[str, dict[int, int]] = {}
-    for line, row in _rows(path, SLICE_COLUMNS):
-        try:
-            tags.setdefault(row["image"], {})[int(row["slice"])] = int(row["label"])
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}, line {line}: slice and label must be whole numbers, found {row}.") from error
-    return tags
-
-
-def _read_patches(path: Path) -> dict[str, PatchRows]:
-    tags: dict[str, PatchRows] = {}
-    for line, row in _rows(path, PATCH_COLUMNS):
-        try:
-            position = (int(row["slice"]), int(row["x"]), int(row["y"]))
-            classes = [int(name) for name in row["classes"].split()]
-        except (AttributeError, TypeError, ValueError) as error:
-            raise DataError(f"{path}, line {line}: expected whole numbers after the image, found {row}.") from error
-        if not classes:
+    def _rows(self, path: Path, image: str, unit: str, columns: tuple[str, ...]) -> list[TableRow]:
+        key = (os.path.realpath(path), unit)
+        if key not in self._tables:
+            self._tables[key] = _Table(path, columns, self._users[key[0]], self._images)
+        table, name = self._tables[key], _plain(image)
+        if name in table.unclear:
+            raise DataError(table.unclear[name])
+        if not table.rows.get(name):
             raise DataError(
-                f"{path}, line {line}: expected the classes that the patch shows, such as '0' (background), '1' or "
-                "'0 1', found none. Fill in the column classes."
+                f"{path} has no row for the image '{image}', found rows for {_some(table.names)}. Add one row per "
+                f"{unit}: {','.join(columns)}."
             )
-        if position in tags.setdefault(row["image"], {}):
-            raise DataError(f"{path}, line {line}: a second row for the same patch of '{row['image']}'. Keep one.")
-        tags[row["image"]][position] = classes
-    return tags
+        return table.rows[name]
+
+
+class _Table:
+    """Rows of one file by image; ``unclear`` says of images whose rows cannot be told from another's."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...], users: set[str], images: set[str]) -> None:
+        rows = read_table(path, columns)
+        problems = [problem for row in rows if (problem := _row_problem(path, row, columns))]
+        if problems:
+            raise DataError("\n".join(problems[:_SHOWN]))
+        self.names = sorted({row.cells["image"] for row in rows})
+        self.rows: dict[str, list[TableRow]] = defaultdict(list)
+        self.unclear: dict[str, str] = {}
+        homes = {name: _named(_plain(name), users) for name in self.names}
+        for row in rows:
+            for home in homes[row.cells["image"]]:
+                self.rows[home].append(row)
+        for name, found in homes.items():
+            if len(found) > 1:
+                message = (
+                    f"{path}: expected names that stand for one image each, found '{name}' for {_some(found)}. Write "
+                    "the paths of dataset.json into the column image."
+                )
+                self.unclear |= dict.fromkeys(found, message)
+        unknown = [name for name in self.names if not homes[name] and not _named(_plain(name), images)]
+        if unknown:
+            _warn_once(f"{path}: rows for {_some(unknown)}, which dataset.json does not list, are not read")
+
+
+def _named(name: str, images: Iterable[str]) -> list[str]:
+    """The images that a name stands for: the one of this path, else all whose path ends with it."""
+    images = sorted(images)
+    return [name] if name in images else [image for image in images if image.endswith(f"/{name}")]
+
+
+def _plain(name: str) -> str:
+    """A path as written on any system: no ``./``, slashes, composed letters."""
+    return unicodedata.normalize("NFC", posixpath.normpath(name.strip().replace("\\", "/")))
+
+
+def _row_problem(path: Path, row: TableRow, columns: Sequence[str]) -> str:
+    """What is wrong with a row by itself; empty where nothing is."""
+    cells = row.cells
+    where = f"{path}, line {row.line}"
+    if not cells["image"]:
+        return f"{where}: expected the name of an image, found none. Fill in the column image."
+    if "label" in columns:
+        if not all(_NUMBER.fullmatch(cells[key]) for key in ("slice", "label")):
+            return f"{where}: slice and label must be whole numbers, found {cells}. Correct the row."
+        if float(cells["label"]) not in (0, 1):
+            return f"{where}: the label must be 0 or 1, found {cells['label']}. Correct the row."
+    else:
+        if not all(_NUMBER.fullmatch(cells[key]) for key in ("slice", "x", "y")):
+            return f"{where}: expected whole numbers after the image, found {cells}. Correct the row."
+        if not cells["classes"]:
+            return (
+                f"{where}: expected the classes that the patch shows, such as '0' (background), '1' or '0 1', found "
+                "none. Fill in the column classes."
+            )
+        if not all(_NUMBER.fullmatch(name) for name in cells["classes"].split()):
+            return f"{where}: expected classes that are whole numbers, found '{cells['classes']}'. Correct the row."
+    if float(cells["slice"]) < 0:
+        return f"{where}: slices are counted from 0, found {cells['slice']}. Correct the row."
+    return ""
+
+
+def _number(row: TableRow, key: str) -> int:
+    return int(float(row.cells[key]))
+
+
+def _check_whole(path: Path, image: str, found: Iterable[int], what: str) -> None:
+    """Stop where a slice between 0 and the last one has no row."""
+    numbers = set(found)
+    missing = next(index for index in count() if index not in numbers)
+    if missing == len(numbers):
+        return
+    counted = ""
+    if 0 not in numbers and min(numbers) == 1 and max(numbers) == len(numbers):
+        counted = f" The rows seem to be counted from 1 (1 to {len(numbers)}): subtract 1 from each."
+    raise DataError(
+        f"{path} has no {what} for slice {missing} of '{image}': expected one row per slice, from 0.{counted}"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + more if names else "none"
+
+
+@lru_cache(maxsize=1024)
+def _warn_once(message: str) -> None:
+    # a table is read once for every split and stage of a run
+    logger.warning(message)

@@ -13,10 +13,12 @@ from monai.transforms import EnsureChannelFirst
 from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 
-from camtools.data.datalist import is_itk_file, is_photograph
+from camtools.data.dataset_items import tag_problem
 from camtools.data.errors import DataError, not_one_volume
+from camtools.data.folders import check_file
 from camtools.data.geometry import slice_axis_of
 from camtools.data.itk_files import read_itk
+from camtools.data.suffixes import is_itk_file, is_photograph
 
 __all__ = ["check_same_geometry", "mask_tags", "read_volume", "slice_tags", "tagged_items"]
 
@@ -34,8 +36,7 @@ def read_volume(path: str | Path) -> MetaTensor:
         ImportError: the file is NRRD or MetaImage, and ITK is not installed.
     """
     source = Path(path)
-    if not source.is_file():
-        raise DataError(f"Expected an image at {source}, found no such file.")
+    check_file(source)
     if source.stat().st_size == 0:
         raise DataError(f"{source} is empty (0 bytes). Copy or export the file again.")
     try:
@@ -117,7 +118,8 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
         slice_axis: array axis of the slices in the file; None takes the one with the largest spacing.
 
     Raises:
-        DataError: there are neither tags nor a mask, or their number differs from the number of slices.
+        DataError: there are neither tags nor a mask, or tags other than 0 and 1, or their number differs from the
+            number of slices.
     """
     image_path = str(item["image"])
     tags = item.get("slice_labels")
@@ -125,6 +127,9 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
         raise DataError(
             f"{image_path} has neither slice tags nor a mask. Give 'slice_labels' (one 0/1 per slice) in dataset.json."
         )
+    problem = "" if tags is None else tag_problem(tags if not isinstance(tags, str) else None)
+    if problem:
+        raise DataError(f"The slice tags of {image_path} must be 0 or 1: {problem} Correct 'slice_labels'.")
     source = read_volume(image_path if tags is not None else item["label"])
     axis = slice_axis_of(source, slice_axis)
     if tags is None:
@@ -135,8 +140,6 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
             f"{image_path} has {slices} slices along axis {axis} (shape {tuple(source.shape[1:])}), but "
             f"{len(tags)} slice tags were given: expected one per slice. Correct 'slice_labels' or give slice_axis."
         )
-    if not set(tags) <= {0, 1}:
-        raise DataError(f"The slice tags of {image_path} must be 0 or 1, found {sorted(set(tags))}.")
     return [int(tag) for tag in tags]
 
 

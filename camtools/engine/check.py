@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_clashes, case_name
 from camtools.data.errors import DataError
 from camtools.data.files import write_json
 from camtools.data.geometry import voxel_spacing
@@ -62,10 +63,12 @@ class DatasetCheck:
         with ThreadPoolExecutor(self.workers) as pool:
             found = list(tqdm(pool.map(self._check, work), total=len(work), desc="check", unit="volume", disable=None))
         problems = [problem for _, problem in found if problem]
+        problems += case_clashes(item | {"case": case_name(item)} for _, item in work)
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems)
             raise DataError(f"{len(problems)} of {len(work)} volumes cannot be used:\n{listed}")
         rows = [row for row, _ in found if row]
+        _warn_of_copies(rows)
         training = [row for row in rows if row["split"] == "training"]
         unit = "slice" if self.patch_tagger is None else "patch"
         many = f"{unit}s" if self.patch_tagger is None else "patches"
@@ -76,7 +79,10 @@ class DatasetCheck:
                 f"Expected training {many} with and without the object, found {kind} in {len(training)} volumes. "
                 f"Add volumes or correct the {unit} tags."
             )
-        logger.info("check: %d training volumes, %d of %d %s positive", len(training), positive, total, many)
+        others = ", ".join(f"{len(items)} {split}" for split, items in self.splits.items() if split != "training")
+        logger.info(
+            "check: %d training volumes, %d of %d %s positive; %s", len(training), positive, total, many, others
+        )
         write_json(rows, self.output_dir / "dataset_check.json")
 
     def _check(self, work: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
@@ -89,6 +95,7 @@ class DatasetCheck:
     def _describe(self, split: str, item: dict[str, Any]) -> dict[str, Any]:
         image = read_volume(item["image"])
         row = {"split": split, "case": case_name(item), "image": item["image"], "shape": list(image.shape[1:])}
+        row["voxels"] = hashlib.sha256(image.as_tensor().numpy().tobytes()).hexdigest()[:32]
         row["spacing"] = voxel_spacing(image.affine).round(4).tolist()
         if item.get("label"):
             row["label"] = item["label"]
@@ -100,3 +107,19 @@ class DatasetCheck:
             patches = self.patch_tagger(item).flatten(0, 1)
             row |= {"patches": len(patches), "positive_patches": int(patches[:, 1:].any(dim=1).sum())}
         return row
+
+
+def _warn_of_copies(rows: Sequence[dict[str, Any]]) -> None:
+    """Say which volumes hold the same voxels under different names: a copy of a training volume is no test."""
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        other = first.setdefault((row["voxels"], str(row["shape"])), row)
+        if other is not row:
+            logger.warning(
+                "check: %s (%s) holds the same voxels as %s (%s): if it is a copy, keep one of them, and every patient "
+                "in one split",
+                row["image"],
+                row["split"],
+                other["image"],
+                other["split"],
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camtools import __version__
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name
 from camtools.data.files import file_hash, write_json
 
 __all__ = ["Manifest", "digest", "digest_unread"]
@@ -42,9 +43,14 @@ def digest_unread(items: Iterable[Any]) -> str:
 
 def _unread(item: Any) -> Any:
     if isinstance(item, Mapping):
-        stamps = {key: _stamp(item[key]) for key in FILE_KEYS if item.get(key)}
+        stamps = {key: _item_stamp(item[key]) for key in FILE_KEYS if item.get(key)}
         return stamps | {"case": case_name(dict(item))} | {key: item.get(key) for key in TAG_KEYS}
     return _stamp(item)
+
+
+def _item_stamp(path: str | Path) -> tuple[int, int] | None:
+    """As :func:`_stamp`; None for a broken link, which fails alone when its turn comes."""
+    return None if os.path.islink(path) and not os.path.exists(path) else _stamp(path)
 
 
 def _stamp(path: str | Path) -> tuple[int, int]:

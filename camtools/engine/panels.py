@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name, output_file
 from camtools.data.files import atomic_path
 
 __all__ = ["SavePanel"]
@@ -51,6 +51,6 @@ class SavePanel:
             picture = np.moveaxis(image, 0, -1) if len(image) == 3 else image.mean(axis=0)
             arrays |= {"image": picture, "case": case, "slice_index": index}
             arrays["slice_axis"] = -1 if self.slice_axis is None else self.slice_axis
-            with atomic_path(self.folder / f"{case}.npz") as temporary:
+            with atomic_path(output_file(self.folder, case, ".npz")) as temporary:
                 np.savez_compressed(temporary, **arrays)
         return data

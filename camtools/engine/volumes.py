@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from camtools.data.datalist import case_name
-from camtools.data.errors import reason
+from camtools.data.case_names import case_name, output_file, same_place
+from camtools.data.errors import DataError, reason
 from camtools.data.files import file_hash, input_hash_of, save_like
+from camtools.data.folders import check_file
 from camtools.data.weights import load_weights
 from camtools.engine.manifest import digest
 from camtools.engine.ranks import Ranks
@@ -75,9 +77,11 @@ class VolumePipeline:
         """Process all volumes.
 
         Raises:
+            DataError: two outputs would be one file, or an output would overwrite an input.
             VolumesFailedError: one or more volumes failed.
             FileNotFoundError: a file of weights is missing.
         """
+        self._check_outputs()
         load_weights(self.name, self.weights)
         for network, _ in self.weights:
             network.eval()
@@ -95,10 +99,46 @@ class VolumePipeline:
             raise VolumesFailedError(self.name, failed, len(self.data))
 
     def output_path(self, item: dict[str, Any], key: str) -> Path:
-        """File of one output of one volume."""
-        return self.output_dir / (case_name(item) + self.outputs[key])
+        """File of one output of one volume, below ``output_dir`` whatever its case is called.
+
+        Raises:
+            DataError: the name of the case is none, see :func:`camtools.data.case_names.output_file`.
+        """
+        return output_file(self.output_dir, case_name(item), self.outputs[key])
+
+    def _check_outputs(self) -> None:
+        """Every output has a file of its own, which is none of the inputs and no folder of another output."""
+        inputs = {os.path.realpath(item[key]) for item in self.data for key in ("image", "label") if item.get(key)}
+        owners: dict[str, str] = {}
+        for item in self.data:
+            for key in self.outputs:
+                path, image = self.output_path(item, key), str(item["image"])
+                if os.path.realpath(path) in inputs:
+                    raise DataError(
+                        f"{self.name}: expected to write {key} of {image} to a new file, found that {path} is an input "
+                        "file, which would be overwritten. Choose an output_dir outside the folder of the data."
+                    )
+                other = owners.setdefault(same_place(str(path)), image)
+                if other != image:
+                    raise DataError(
+                        f"{self.name}: expected a file for each output, found {path} for {other} and {image}. Give "
+                        "one of them another 'case', or another file name."
+                    )
+        self._check_folders(owners)
+
+    def _check_folders(self, owners: Mapping[str, str]) -> None:
+        for place, image in owners.items():
+            inner = next((str(folder) for folder in Path(place).parents if str(folder) in owners), None)
+            if inner is not None:
+                raise DataError(
+                    f"{self.name}: expected a file for each output, found that of {owners[inner]} where the folder of "
+                    f"{image} has to be ({inner}). Rename one of them."
+                )
 
     def _process(self, item: dict[str, Any]) -> None:
+        for key in ("image", "label"):
+            if item.get(key):
+                check_file(item[key])
         input_hash = _input_hash(item)
         if all(input_hash_of(self.output_path(item, key)) == input_hash for key in self.outputs):
             return

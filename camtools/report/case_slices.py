@@ -11,6 +11,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from camtools.data.case_names import output_file
 from camtools.data.geometry import voxel_spacing
 from camtools.report.cells import windowed
 from camtools.report.content import RunContent
@@ -115,11 +116,11 @@ def _spread(indices: Array, most: int) -> list[int]:
 
 
 def _layer_files(run: RunContent, case: str) -> dict[str, Path | None]:
-    labels = (run.pseudo_labels / f"{case}_{name}.nii.gz" for name in ("spl", "mask"))
+    labels = (output_file(run.pseudo_labels, case, f"_{name}.nii.gz") for name in ("spl", "mask"))
     return {
-        "map": run.pseudo_labels / f"{case}_cam.nii.gz",
+        "map": output_file(run.pseudo_labels, case, "_cam.nii.gz"),
         "pseudo_label": next((path for path in labels if path.is_file()), None),
-        "prediction": run.folder / "predictions" / f"{case}.nii.gz",
+        "prediction": output_file(run.folder / "predictions", case, ".nii.gz"),
         "truth": run.truth_file(case),
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from camtools.data.case_names import is_safe_case
 from camtools.transforms import LoadVolumed, SliceAxisLastd
 
 __all__ = ["Panel", "load_panel", "mask_on_panel", "read_prepared", "to_display"]
@@ -45,7 +46,7 @@ def load_panel(path: str | Path) -> Panel:
     """Read one ``panels/<case>.npz``.
 
     Raises:
-        ValueError: an array is missing or does not have the image's shape.
+        ValueError: an array is missing or does not have the image's shape, or the case has no name of a file.
     """
     with np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
@@ -54,6 +55,8 @@ def load_panel(path: str | Path) -> Panel:
         image = arrays.pop("image")
     except KeyError as error:
         raise ValueError(f"{path}: expected the array {error}, found {sorted(arrays)}.") from error
+    if not is_safe_case(case):
+        raise ValueError(f"{path}: expected the name of a case, such as 'p1/t2', found {case!r}.")
     layers = tuple(str(name) for name in arrays.pop("layers", np.array([])))
     for name, array in arrays.items():
         expected = (len(layers), *image.shape[:2]) if name == "maps" else image.shape[:2]

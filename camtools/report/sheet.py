@@ -11,6 +11,7 @@ from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from camtools.data.case_names import output_file
 from camtools.data.files import atomic_path
 from camtools.report.cells import BACKGROUND_COLOUR, CELL, FOREGROUND_COLOUR, colour_scale, draw_cells
 from camtools.report.content import SPLITS, RunContent
@@ -99,7 +100,7 @@ def write_sheet(rows: Sequence[SheetRow], path: str | Path, legend: Mapping[str,
 def _row(run: RunContent, panel: Panel) -> SheetRow:
     split = str(run.dataset_row(panel.case).get("split", ""))
     notes: list[str] = []
-    prediction = _mask(run.folder / "predictions" / f"{panel.case}.nii.gz", panel, "prediction", notes)
+    prediction = _mask(output_file(run.folder / "predictions", panel.case, ".nii.gz"), panel, "prediction", notes)
     truth_file = run.truth_file(panel.case)
     truth = None if truth_file is None else _mask(truth_file, panel, "mask", notes)
     cells = draw_cells(panel, prediction, truth, run.is_photograph(panel.case))

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from camtools.data.datalist import case_name, is_photograph
+from camtools.data.case_names import case_name, output_file
 from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slices import pseudo_label_files
+from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import read_volume
 from camtools.engine.ranks import on_first_rank
 from camtools.metrics import slice_scores, volume_scores
@@ -80,7 +81,7 @@ class Evaluation:
         items = [(split, item) for split, listed in self.splits.items() for item in listed]
         for split, item in tqdm(items, desc="evaluate", unit="volume", disable=None):
             truth = read_volume(item["label"])
-            prediction = read_volume(self.prediction_dir / f"{case_name(item)}.nii.gz")
+            prediction = read_volume(output_file(self.prediction_dir, case_name(item), ".nii.gz"))
             scores = volume_scores(_mask(prediction), _mask(truth), _spacing(item, truth))
             rows.append(MetricsRow(split, "prediction", case_name(item), None, scores))
         write_metrics(self.output_dir / "metrics.csv", rows)
@@ -106,7 +107,7 @@ class Evaluation:
         ]
 
     def _pair(self, folder: str | Path, item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        written = Path(folder) / f"{case_name(item)}_mask.nii.gz"
+        written = output_file(folder, case_name(item), "_mask.nii.gz")
         cam = read_volume(written if self.pseudo_masks == "written" else pseudo_label_files(folder, item)["cam"])
         axis = slice_axis_of(cam, self.slice_axis)
         mask = read_volume(item["label"])

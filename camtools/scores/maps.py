@@ -13,7 +13,7 @@ from monai.transforms import SpatialResample
 from torch import Tensor
 from tqdm import tqdm
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name
 from camtools.data.geometry import volume_to_slices
 from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
 from camtools.fusion import normalize_max, normalize_min_max

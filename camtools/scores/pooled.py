@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from tqdm import tqdm
 
-from camtools.data.datalist import case_name
+from camtools.data.case_names import case_name, output_file
 from camtools.data.errors import DataError
 from camtools.data.geometry import slice_axis_of
 from camtools.data.volumes import read_volume
@@ -126,7 +126,7 @@ class PooledScores:
 
     def _read(self, output: str, item: dict[str, Any], truth: MetaTensor) -> MetaTensor:
         folder, suffix = self.places[output]
-        path = Path(folder) / f"{case_name(item)}{suffix}"
+        path = output_file(folder, case_name(item), suffix)
         found = read_volume(path)
         if found.shape != truth.shape:
             raise DataError(

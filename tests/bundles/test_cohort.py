@@ -133,7 +133,7 @@ def test_scores_of_a_shard(bundle: Bundle, trained: Path, dataset: Path, tmp_pat
     for number in (1, 2, 3):
         infer(bundle, dataset, tmp_path, trained / "models", "evaluate.yaml", shard=f"{number}/3")
     tables = [path.read_text().splitlines()[1:] for path in sorted(tmp_path.glob("shard-*-of-3/metrics.csv"))]
-    assert sorted(line.split(",")[2] for table in tables for line in table) == ["case_5", "case_6"]
+    assert sorted(line.split(",")[2] for table in tables for line in table) == ["images/case_5", "images/case_6"]
 
 
 def test_new_test_volume_trains_nothing_again(bundle: Bundle, trained: Path, dataset: Path, tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_new_test_volume_trains_nothing_again(bundle: Bundle, trained: Path, dat
     run = train(bundle, tmp_path / "data", tmp_path)
     assert not list(run.glob("*.old-*"))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert (run / "predictions/new.nii.gz").is_file()
-    label = run / f"pseudo_labels/new_{bundle.pseudo_labels[-1]}.nii.gz"
+    assert (run / "predictions/images/new.nii.gz").is_file()
+    label = run / f"pseudo_labels/images/new_{bundle.pseudo_labels[-1]}.nii.gz"
     assert nib.load(label).shape == image.shape
     # its mask gives its tags: another one asks for other pseudo-labels
     stamp = label.stat().st_mtime_ns

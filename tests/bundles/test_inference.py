@@ -119,7 +119,7 @@ def test_missing_checkpoint_says_what_to_do(bundle: Bundle, tmp_path: Path) -> N
 def test_evaluation_overlay_scores_the_test_split(bundle: Bundle, trained: Path, dataset: Path, tmp_path: Path) -> None:
     infer(bundle, dataset, tmp_path, trained / "models", "evaluate.yaml")
     rows = read_metrics(tmp_path / "metrics.csv")
-    assert [(row.case, row.output) for row in rows] == [("case_5", "prediction"), ("case_6", "prediction")]
+    assert [(row.case, row.output) for row in rows] == [(f"images/case_{k}", "prediction") for k in (5, 6)]
     trained_rows = read_metrics(trained / "run/metrics.csv")
     assert rows == [row for row in trained_rows if (row.split, row.output) == ("test", "prediction")]
 

@@ -79,7 +79,7 @@ def test_coloured_images_with_numbered_glands(tmp_path: Path) -> None:
         mask[30:36, 4:10] = 2
         Image.fromarray(mask).save(path)
     run = train(OEEM, data, tmp_path, in_channels=3, intensity_mean=[0.4, 0.5, 0.5])
-    assert nib.load(run / "pseudo_labels/training_0_mask.nii.gz").shape == (48, 40, 1)
+    assert nib.load(run / "pseudo_labels/images/training_0.png_mask.nii.gz").shape == (48, 40, 1)
     rows = {(row.split, row.output): row for row in read_pooled(run / "pooled_metrics.csv")}
     assert set(rows) == {
         (split, out) for split in ("validation", "test") for out in ("cam", "pseudo_mask", "prediction")
@@ -89,7 +89,7 @@ def test_coloured_images_with_numbered_glands(tmp_path: Path) -> None:
     assert [scores.hd95_mm for scores in predictions] == [None] * 4  # a PNG has no millimetres
     network = {"in_channels": 3, "intensity_mean": [0.4, 0.5, 0.5]}
     masks = infer(OEEM, data, tmp_path / "out", tmp_path / "models", "evaluate.yaml", **network)
-    assert len(list(masks.glob("*.nii.gz"))) == 2
+    assert len(list(masks.rglob("*.nii.gz"))) == 2
     assert read_pooled(tmp_path / "out/pooled_metrics.csv") == [rows["test", "prediction"]]
 
 
@@ -131,7 +131,7 @@ def test_other_backbone(dataset: Path, tmp_path: Path) -> None:
     state = torch.load(tmp_path / "models/model.pt", weights_only=True)
     assert any(key.startswith("deep.stage8") for key in state)
     masks = infer(OEEM, dataset, tmp_path / "out", tmp_path / "models", **lite)
-    assert len(list(masks.glob("*.nii.gz"))) == 2
+    assert len(list(masks.rglob("*.nii.gz"))) == 2
 
 
 def test_runs_share_their_pseudo_masks_and_panels(trained: Path, dataset: Path, tmp_path: Path) -> None:

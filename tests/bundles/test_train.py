@@ -151,7 +151,7 @@ def test_overlays_change_ids_that_exist(bundle: Bundle, overlay: str) -> None:
 def test_small_overlay_runs(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
     short = {key: 1 for key in bundle.tiny if key.endswith("_epochs")}
     run = train(bundle, dataset, tmp_path, "small.yaml", **short, pixel_size=0.5)
-    assert nib.load(next((run / "predictions").glob("*.nii.gz"))).shape == (32, 36, 6)
+    assert nib.load(next((run / "predictions").rglob("*.nii.gz"))).shape == (32, 36, 6)
 
 
 def test_two_processes_train_the_same_stages(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_two_processes_train_the_same_stages(bundle: Bundle, dataset: Path, tmp_
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((tmp_path / "run/pseudo_labels").glob("*_cam.nii.gz"))) == 7
-    assert len(list((tmp_path / "run/predictions").glob("*.nii.gz"))) == 4
+    assert len(list((tmp_path / "run/pseudo_labels").rglob("*_cam.nii.gz"))) == 7
+    assert len(list((tmp_path / "run/predictions").rglob("*.nii.gz"))) == 4
     assert len(read_metrics(tmp_path / "run/metrics.csv")) == 4 + 8
 
 

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from camtools.data.errors import DataError
 from camtools.data.files import save_like
-from camtools.data.importers.dataset import Case, Recipe, check_folders, describe_mask, one_place_each, write_dataset
+from camtools.data.folders import files_below
+from camtools.data.importers.dataset import (
+    Case,
+    Recipe,
+    check_folders,
+    describe_mask,
+    one_place_each,
+    stop_at_broken_links,
+    write_dataset,
+)
 from camtools.data.importers.splits import split_by_patient
 
 __all__ = ["BRATS_MODALITIES", "brats_patient", "import_brats"]
@@ -52,7 +61,7 @@ def import_brats(
         Path to ``dataset.json``.
 
     Raises:
-        DataError: no cases, cases without the modality (all are named), a case found twice, an image and a
+        DataError: no cases, broken links, cases without the modality (all are named), a case found twice, image and
             segmentation of different geometry, label values that BraTS does not have, or fewer than three patients.
         ValueError: unknown modality, or ``split`` or ``seed`` out of range.
         FileExistsError: ``out_dir`` is a file or holds something else than this import.
@@ -96,12 +105,12 @@ def _find_cases(source: Path) -> dict[str, dict[str, Path]]:
     """Files of every case below ``source``: ``{case: {modality or "seg": path}}``."""
     places: dict[str, list[Path]] = defaultdict(list)
     cases: dict[str, dict[str, Path]] = defaultdict(dict)
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-        match = _FILE.fullmatch(path.name)
-        if match:
-            kind = _NEW_NAMES.get(match["kind"].lower(), match["kind"].lower())
-            places[f"{match['case']} {kind}"].append(path)
-            cases[match["case"]][kind] = path
+    found = [(path, match) for path in files_below(source) if (match := _FILE.fullmatch(path.name))]
+    stop_at_broken_links([path for path, _ in found], source)
+    for path, match in found:
+        kind = _NEW_NAMES.get(match["kind"].lower(), match["kind"].lower())
+        places[f"{match['case']} {kind}"].append(path)
+        cases[match["case"]][kind] = path
     one_place_each(places)
     if not cases:
         raise DataError(

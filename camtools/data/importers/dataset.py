@@ -12,8 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from camtools.data.case_names import case_clashes
 from camtools.data.errors import DataError
 from camtools.data.files import atomic_folder, check_free_folder, write_json
+from camtools.data.folders import broken_links
 from camtools.data.geometry import stacking_axis
 from camtools.data.importers.splits import SPLIT_NAMES, Split
 
@@ -25,6 +27,7 @@ __all__ = [
     "format_summary",
     "one_place_each",
     "stop_at",
+    "stop_at_broken_links",
     "write_dataset",
 ]
 
@@ -107,6 +110,21 @@ def stop_at(problems: Sequence[str], source: Path) -> None:
         raise DataError(f"Expected complete cases below {source}. Copy these files again:\n{listed}")
 
 
+def stop_at_broken_links(paths: Sequence[Path], source: Path) -> None:
+    """Stop where files of a release are links whose target is missing, and name all of them.
+
+    Raises:
+        DataError: there are some.
+    """
+    problems = broken_links(paths)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise DataError(
+            f"Expected the files of all cases below {source}, found links to files that are not there. Fetch them "
+            f"(datalad get, git annex get) or connect the disk they lie on:\n{listed}"
+        )
+
+
 def describe_mask(mask: NDArray[Any], affine: NDArray[Any]) -> dict[str, int]:
     """Count all slices and those that show the object, along the axis that camtools takes as the slices'.
 
@@ -149,6 +167,9 @@ def write_dataset(
         DataError: a file that cannot be used.
         FileExistsError: ``out_dir`` is a file or holds something else.
     """
+    clashes = case_clashes({"image": case.files[0], "case": case.name} for case in cases)
+    if clashes:
+        raise DataError("\n".join(clashes))
     record = {"release": recipe.name, "modality": recipe.modality, **split.choices}
     record["inputs"] = _fingerprint(cases, source)
     if _written_before(out_dir, record):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camtools.data.errors import DataError
+from camtools.data.folders import files_below
 from camtools.data.importers.dataset import (
     Case,
     Recipe,
@@ -22,6 +23,7 @@ from camtools.data.importers.dataset import (
     describe_mask,
     one_place_each,
     stop_at,
+    stop_at_broken_links,
     write_dataset,
 )
 from camtools.data.importers.splits import Split, check_held_out, held_out_patients
@@ -98,23 +100,26 @@ def import_glas(source: str | Path, out_dir: str | Path, validation_fraction: fl
 
 
 def _find_table(source: Path) -> Path:
-    tables = [path for path in sorted(source.rglob("*.csv")) if path.name.lower() in _TABLES]
+    tables = [path for path in files_below(source) if path.name.lower() in _TABLES]
     if not tables:
         raise DataError(f"No table of GlaS below {source}: expected {_EXPECTED}. Check the path.")
     one_place_each({"table": tables})
+    stop_at_broken_links(tables, source)
     return tables[0]
 
 
 def _find_files(source: Path, released: bool) -> tuple[dict[str, Path], dict[str, Path]]:
     """Images and masks by name."""
     places: dict[str, dict[str, list[Path]]] = {"images": defaultdict(list), "masks": defaultdict(list)}
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+    for path in files_below(source):
         match = _RELEASE_FILE.fullmatch(path.name)
         if released and match:
             places["masks" if match["mask"] else "images"][match["name"]].append(path)
-        elif not released and path.suffix.lower() == ".png" and path.parent.name in places and path.name[0] != ".":
+        elif not released and path.suffix.lower() == ".png" and path.parent.name in places:
             places[path.parent.name][path.stem].append(path)
     one_place_each({f"{name} {kind}": found for kind, by_name in places.items() for name, found in by_name.items()})
+    listed = [path for by_name in places.values() for found in by_name.values() for path in found]
+    stop_at_broken_links(listed, source)
     images, masks = ({name: found[0] for name, found in places[kind].items()} for kind in ("images", "masks"))
     if not images and not masks:
         raise DataError(f"No image of GlaS below {source}: expected {_EXPECTED}. Check the path.")

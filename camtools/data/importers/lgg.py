@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camtools.data.errors import DataError
+from camtools.data.folders import files_below
 from camtools.data.importers.dataset import (
     Case,
     Recipe,
@@ -20,6 +21,7 @@ from camtools.data.importers.dataset import (
     describe_mask,
     one_place_each,
     stop_at,
+    stop_at_broken_links,
     write_dataset,
 )
 from camtools.data.importers.splits import split_by_patient
@@ -95,11 +97,11 @@ def _find_cases(source: Path) -> list[Case]:
     slices: dict[str, dict[int, Path]] = defaultdict(dict)
     masks: dict[str, dict[int, Path]] = defaultdict(dict)
     places: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-        match = _FILE.fullmatch(path.name)
-        if match:
-            (masks if match["mask"] else slices)[match["case"]][int(match["number"])] = path
-            places[f"{match['case']} {int(match['number'])}{match['mask'] or ''}"].append(path)
+    found = [(path, match) for path in files_below(source) if (match := _FILE.fullmatch(path.name))]
+    stop_at_broken_links([path for path, _ in found], source)
+    for path, match in found:
+        (masks if match["mask"] else slices)[match["case"]][int(match["number"])] = path
+        places[f"{match['case']} {int(match['number'])}{match['mask'] or ''}"].append(path)
     if not places:
         raise DataError(
             f"No case of the LGG dataset below {source}: expected files such as "

@@ -1,0 +1,147 @@
+"""The name of a case: unique, the same whatever other cases there are, and always below the folder of the results."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from camtools.data.errors import DataError
+
+__all__ = ["case_clashes", "case_name", "case_of_file", "is_safe_case", "output_file", "same_place", "with_cases"]
+
+_SUFFIX = ".nii.gz"
+_DIGITS = 8
+
+
+def case_of_file(path: str | Path, root: str | Path | None = None) -> str:
+    """Name of the case of an image file: its path relative to the dataset's folder, without the suffix ``.nii.gz``.
+
+    It follows from the path alone: a volume that is added later changes no other name. Any other suffix stays, so
+    that ``a.nii`` beside ``a.nii.gz`` is another case. A file outside the folder is named by its file name and
+    8 digits of the hash of its absolute path.
+
+    Args:
+        path: the file, absolute or relative to ``root``.
+        root: folder of the dataset; None where there is none: then every absolute path lies outside.
+
+    Example:
+        >>> case_of_file("p1/t2.nii.gz"), case_of_file("./a.nii"), case_of_file("/data/p1/t2.nii.gz", "/data")
+        ('p1/t2', 'a.nii', 'p1/t2')
+        >>> case_of_file("/data/p1/t2.nii.gz"), case_of_file("../p1/t2.nii.gz", "/data/set")
+        ('t2-e9360736', 't2-e9360736')
+    """
+    inside = _inside(str(path), root)
+    if inside is not None:
+        return _without_suffix(inside.as_posix())
+    place = Path(os.path.abspath(os.path.join(root or "", path)))
+    digits = hashlib.sha256(place.as_posix().encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
+    return f"{_without_suffix(place.name)}-{digits}"
+
+
+def _inside(path: str, root: str | Path | None) -> Path | None:
+    """Path relative to the dataset's folder; None for one that leads out of it."""
+    if root is None:
+        relative = Path(os.path.normpath(path))
+        return None if relative.is_absolute() or relative.parts[0] == ".." else relative
+    base = Path(os.path.abspath(root))
+    place = Path(os.path.normpath(base / path))
+    for found, folder in ((place, base), (place.parent.resolve() / place.name, base.resolve())):
+        if found.is_relative_to(folder):
+            return found.relative_to(folder)
+    return None
+
+
+def _without_suffix(name: str) -> str:
+    bare = name[: -len(_SUFFIX)] if name.lower().endswith(_SUFFIX) else name
+    return name if bare == "" or bare.endswith("/") else bare
+
+
+def case_name(item: dict[str, Any]) -> str:
+    """Name under which outputs of ``item`` are stored: its ``case``, else that of its image (:func:`case_of_file`)."""
+    return str(item.get("case") or case_of_file(item["image"]))
+
+
+def with_cases(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items with their :func:`case_name` under ``case``; those of MONAI Label come without.
+
+    Raises:
+        DataError: two items of one name.
+
+    Example:
+        >>> with_cases([{"image": "a.nii.gz"}])
+        [{'image': 'a.nii.gz', 'case': 'a'}]
+    """
+    named = [item | {"case": case_name(item)} for item in items]
+    clashes = case_clashes(named)
+    if clashes:
+        raise DataError("\n".join(clashes))
+    return named
+
+
+def same_place(case: str) -> str:
+    """What names have in common that some file systems do not tell apart: upper and lower case, forms of Unicode.
+
+    Example:
+        >>> same_place("P1/T2") == same_place("p1/t2")
+        True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", case).casefold())
+
+
+def case_clashes(items: Iterable[dict[str, Any]]) -> list[str]:
+    """A message for every item whose case is that of an earlier one, or differs from it by upper and lower case only.
+
+    Args:
+        items: items with ``image`` and ``case``.
+    """
+    first: dict[str, dict[str, Any]] = {}
+    clashes = []
+    for item in items:
+        other = first.setdefault(same_place(item["case"]), item)
+        if other is not item:
+            names = " and ".join(f"'{name}'" for name in dict.fromkeys((other["case"], item["case"])))
+            clashes.append(
+                f"Expected a case name for each volume that no file system takes for another's, found {names} for "
+                f"{other['image']} and {item['image']}: results of one would overwrite those of the other. Rename a "
+                "file, or name it once only."
+            )
+    return clashes
+
+
+def is_safe_case(case: Any) -> bool:
+    """Whether a name leads to a file below the folder of the results, whatever the folder.
+
+    Example:
+        >>> [is_safe_case(case) for case in ("a", "p1/a", "", "/a", "../a", "p1/../a", "p1//a", 7)]
+        [True, True, False, False, False, False, False, False]
+    """
+    if not isinstance(case, str) or re.search(r"[\x00-\x1f]", case) or Path(case).anchor:
+        return False
+    try:
+        os.fsencode(case)
+    except UnicodeEncodeError:
+        return False
+    return not set(re.split(r"[/\\]" if os.sep == "\\" or ".." in case else "/", case)) & {"", ".", ".."}
+
+
+def output_file(folder: str | Path, case: str, suffix: str) -> Path:
+    """File of one output of a case: ``folder/<case><suffix>``.
+
+    Raises:
+        DataError: the name leads out of the folder, or is none.
+
+    Example:
+        >>> output_file("predictions", "p1/t2", ".nii.gz").as_posix()
+        'predictions/p1/t2.nii.gz'
+    """
+    if not is_safe_case(case):
+        raise DataError(
+            f"Expected the name of a case to be a relative path below {folder}, such as 'p1/t2', found {case!r}. "
+            "Give the item another 'case'."
+        )
+    return Path(folder) / f"{case}{suffix}"

@@ -1,0 +1,143 @@
+"""Files below a folder: linked folders are followed, what is no data is passed over, broken links are kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from camtools.data.case_names import case_clashes, case_of_file
+from camtools.data.errors import DataError
+from camtools.data.suffixes import IMAGE_SUFFIXES, is_image_name
+
+__all__ = ["broken_links", "check_file", "files_below", "list_volumes"]
+
+logger = logging.getLogger("camtools")
+
+# left by macOS, Windows and network drives
+_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
+_LABEL_SERVER = "datastore_v2.json"  # MONAI Label's, in the folder of the volumes; submitted labels go to labels/
+
+
+def files_below(root: str | Path) -> list[Path]:
+    """All files below a folder, sorted, without those of the system and without results of camtools.
+
+    Linked folders are followed, each folder once. Hidden files (such as ``._a.nii.gz`` and ``.DS_Store``) and folders
+    (``__MACOSX`` too) are passed over, and so are folders that hold the record of a run or a stage of camtools, and
+    the labels that MONAI Label keeps beside its volumes. A link whose target is missing is in the list.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return sorted(path for folder in _folders(Path(root)) for path in _entries(folder) if _is_file(path))
+
+
+def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
+    """Every image file below ``folder`` by its absolute path, sorted; see :func:`files_below` and ``case_of_file``.
+
+    Raises:
+        DataError: the folder does not exist, holds no image, cannot be read, or holds two files of one case.
+    """
+    # absolute: while ITK is first loaded, it changes the working directory of all threads
+    root = Path(folder).absolute()
+    if not root.is_dir():
+        raise DataError(f"Expected a folder of volumes, found none at {root}. Check the path.")
+    files = [path for path in files_below(root) if is_image_name(path)]
+    if not files:
+        raise DataError(
+            f"No image below {root}: expected files that end in one of {', '.join(IMAGE_SUFFIXES)}, outside hidden "
+            "folders and folders of results. Check the path."
+        )
+    items = [{"image": str(path), "case": case_of_file(path, root)} for path in files]
+    clashes = case_clashes(items)
+    if clashes:
+        raise DataError("\n".join(clashes))
+    return items
+
+
+def check_file(path: str | Path) -> None:
+    """Stop when there is no file to read.
+
+    Raises:
+        DataError: there is none, a broken link, or a folder.
+    """
+    source = Path(path)
+    if os.path.isfile(source):
+        return
+    if _is_broken_link(source):
+        raise DataError(
+            f"Expected an image at {source}, found a broken link: {os.readlink(source)} does not exist. Fetch the file "
+            "(datalad get, git annex get) or connect the disk it lies on."
+        )
+    if os.path.isdir(source):
+        raise DataError(f"Expected an image at {source}, found a folder. Name the file in it.")
+    raise DataError(f"Expected an image at {source}, found no such file. Check the path.")
+
+
+def broken_links(paths: Sequence[Path]) -> list[str]:
+    """A message for each link whose target is missing."""
+    return [f"{path} is a broken link: {os.readlink(path)} does not exist" for path in paths if _is_broken_link(path)]
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """The folder and all below it; a folder that several links lead to once, by its own place where it is inside."""
+    seen: dict[str, Path] = {}
+    pending: list[Path] = [root]
+    links: list[Path] = []
+    while pending or links:
+        folder = pending.pop() if pending else links.pop(0)
+        real = os.path.realpath(folder)
+        if real in seen:
+            logger.info("%s leads to %s, which is read already: passed over", folder, seen[real])
+            continue
+        seen[real] = folder
+        yield folder
+        for entry in _entries(folder):
+            if entry.is_dir() and not _holds_results(entry):
+                (links if entry.is_symlink() else pending).append(entry)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"The folder {folder} cannot be read ({error.strerror or error}): its volumes would be left out. Give "
+            "yourself the right to read it, or move it elsewhere."
+        ) from error
+    return [path for path in found if not path.name.startswith(".") and path.name.lower() not in _LITTER]
+
+
+def _is_file(path: Path) -> bool:
+    if os.path.isfile(path):
+        return True
+    broken = _is_broken_link(path)
+    if broken and not path.suffix:
+        logger.warning("%s is a broken link to %s: nothing below it is read", path, os.readlink(path))
+    return broken
+
+
+def _is_broken_link(path: Path) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether a folder holds results: outputs of an earlier run are no data of the next one."""
+    if _is_run(folder):
+        logger.warning("%s holds results of camtools: not read as data", folder)
+        return True
+    if folder.name == "labels" and (folder.parent / _LABEL_SERVER).is_file():
+        logger.warning("%s holds labels of MONAI Label: not read as data", folder)
+        return True
+    return False
+
+
+def _is_run(folder: Path) -> bool:
+    if any(folder.glob("stage-*.json")):
+        return True
+    try:
+        return b'"camtools"' in (folder / "manifest.json").read_bytes()
+    except OSError:
+        return False
