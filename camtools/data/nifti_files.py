@@ -149,6 +149,8 @@ def _with_metadata(source: Path, values: NDArray[Any], header: NiftiHeader) -> t
     try:
         kind = nib.Nifti2Image if isinstance(header.fields, nib.Nifti2Header) else nib.Nifti1Image
         image = kind(values, header.fields.get_best_affine(), header.fields)
+        if not np.isfinite(image.affine).all():
+            raise ValueError("not finite")
         reader = NibabelReader()
         reader.filenames = [str(source)]
         array, metadata = reader.get_data(correct_nifti_header_if_necessary(image))

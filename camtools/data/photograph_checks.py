@@ -30,7 +30,7 @@ def check_size(source: Path, picture: ImageFile.ImageFile) -> None:
         raise damaged(source, found)
     if picture.format == "BMP" and picture.tile and picture.tile[0][0] == "raw":
         _, _, offset, parameters = picture.tile[0]
-        expected = offset + parameters[1] * picture.height
+        expected = offset + int(parameters[1]) * picture.height  # type: ignore[index]
         with source.open("rb") as file:
             header_size = int.from_bytes(file.read(18)[14:18], "little")
         # some writers append two bytes, and pad to four
@@ -77,6 +77,6 @@ def _check_tags(source: Path, picture: ImageFile.ImageFile) -> None:
         )
     if int(tags.get(_PHOTOMETRIC, 1)) == 0 and bits > 8:
         raise DataError(
-            f"{source} shows 0 as white with {bits} bits, which Pillow does not turn round: expected 0 as black. Invert it and "
-            "save it so."
+            f"{source} shows 0 as white with {bits} bits, which Pillow does not turn round: expected 0 as black. "
+            "Invert it and save it so."
         )

@@ -66,8 +66,8 @@ class FloatVoxels:
             if values.dtype.kind in "iu" and max(-low, high) > _EXACT and (target.astype(raw.dtype) != raw).any():
                 raise DataError(
                     f"{self.source} holds whole numbers ({raw.dtype}) from {raw.min()} to {raw.max()}: expected "
-                    f"numbers that float32 can hold, as all up to {_EXACT} are. Subtract an offset, divide them, or save "
-                    "the volume as float32, if rounded numbers will do."
+                    f"numbers that float32 can hold, as all up to {_EXACT} are. Subtract an offset, divide them, or "
+                    "save the volume as float32, if rounded numbers will do."
                 )
 
     def volume(self) -> NDArray[Any]:
@@ -111,7 +111,7 @@ def check_real(source: Path, dtype: np.dtype[Any]) -> None:
     if dtype.kind == "c":
         raise DataError(
             f"{source} holds complex voxels ({dtype}): expected real ones. Save the magnitude (or the phase) first, "
-            f"for example in Python: {start}numpy.abs(i.get_fdata(dtype={str(dtype)!r})), i.affine), "
+            f"for example in Python: {start}numpy.abs(i.dataobj), i.affine), "
             "'magnitude.nii.gz')"
         )
     if dtype.names:
