@@ -1,4 +1,4 @@
-"""Damaged files by a seed: NIfTI headers, gzip streams, pictures, dataset.json and CSVs. Used by tests and a benchmark."""
+"""Damaged files by a seed: NIfTI headers, gzip streams, pictures, dataset.json, CSVs; for tests and a benchmark."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def damaged_nifti(count: int, seed: int = 0) -> Iterator[Damaged]:
 
 
 def damaged_pictures(count: int, seed: int = 0) -> Iterator[Damaged]:
-    """PNG and BMP in turn: bits flipped (in the header for BMP, whose pixels carry no checksum), cut, or another file."""
+    """PNG and BMP in turn: bits flipped (of BMP, whose pixels carry no checksum, in the header), cut, or of another kind."""
     rng = np.random.default_rng(seed)
     for index in range(count):
         kind = ("PNG", "BMP")[index % 2]

@@ -98,7 +98,7 @@ def test_damaged_lists(tmp_path: Path) -> None:
                 items = load_datalist(tmp_path, split)
                 tags = [slice_tags(item) for item in items if item.get("slice_labels") is not None]
             except DataError as error:
-                assert ADVICE.search(str(error)), error
+                assert_clear(error, "")
                 continue
             assert all(Path(item["image"]).is_file() for item in items)
             assert all(len(each) == SHAPE[2] for each in tags)
