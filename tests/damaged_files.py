@@ -113,7 +113,7 @@ def damaged_nifti(count: int, seed: int = 0) -> Iterator[Damaged]:
 
 
 def damaged_pictures(count: int, seed: int = 0) -> Iterator[Damaged]:
-    """PNG and BMP in turn: bits flipped (of BMP, whose pixels carry no checksum, in the header), cut, or of another kind."""
+    """PNG and BMP in turn: bits flipped (of BMP, whose pixels carry no checksum, in the header), cut, or others."""
     rng = np.random.default_rng(seed)
     for index in range(count):
         kind = ("PNG", "BMP")[index % 2]
