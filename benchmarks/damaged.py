@@ -2,8 +2,8 @@
 
     python benchmarks/damaged.py
 
-Every volume goes through a VolumePipeline (read, threshold, write a mask). It fails when a good file is not done, when a
-refusal shows the name of an exception, or when the memory exceeds 1.5 GB.
+Every volume goes through a VolumePipeline (read, threshold, write a mask). It fails when a good file is not done, a
+refusal shows the name of an exception, or the memory exceeds 1.5 GB.
 """
 
 from __future__ import annotations
@@ -55,14 +55,8 @@ def main() -> None:
         fine = True
         for kind in ("volumes", "pictures"):
             items, start = list_volumes(folder / kind), time.perf_counter()
-            pipeline = VolumePipeline(
-                "predict",
-                items,
-                [LoadVolumed("image"), threshold],
-                {"pred": ".nii.gz"},
-                folder / f"{kind}_out",
-                "uint8",
-            )
+            steps, out = [LoadVolumed("image"), threshold], folder / f"out_{kind}"
+            pipeline = VolumePipeline("predict", items, steps, {"pred": ".nii.gz"}, out, "uint8")
             failed: list[tuple[str, str]] = []
             try:
                 pipeline.run()

@@ -42,7 +42,7 @@ def one_mask(source: Path, volume: MetaTensor) -> MetaTensor:
         raise DataError(
             f"The mask {source} holds {len(fractions)} voxels that are not whole numbers, such as "
             f"{float(fractions[0]):g} (the largest value is {float(values.max()):g}): expected 0 for the "
-            "background and 1 for the object. Threshold it where it is a probability map, or undo a division (by 255), and "
+            "background and 1 for the object. Threshold it where it is a probability map, undo a division by 255, and "
             "save it as uint8."
         )
     return volume.round()
