@@ -202,12 +202,10 @@ def test_segmentations_that_do_not_fit(release: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"affines that differ by up to 1 mm\. Copy the case again"):
         import_brats(release, tmp_path / "out")
     resave(path, np.full((6, 5, 4), 255, np.uint8))
-    with pytest.raises(DataError, match=r"Expected labels 0 to 4 in .*00003_seg.nii.gz, found \[255.0\]"):
+    with pytest.raises(DataError, match=r"Expected labels 0 to 4 in .*00003_seg.nii.gz, found \[255\]"):
         import_brats(release, tmp_path / "out")
     path.write_bytes(b"no image")
-    with pytest.raises(
-        DataError, match=r"Expected gzip-compressed NIfTI data in .*00003_seg.nii.gz, found a text file"
-    ):
+    with pytest.raises(DataError, match=r"Expected .* NIfTI data in .*00003_seg.nii.gz, found a text file"):
         import_brats(release, tmp_path / "out")
     assert [item.name for item in tmp_path.iterdir()] == [release.name]
 

@@ -129,7 +129,7 @@ def _whole_tumour(image: Path, segmentation: Path) -> tuple[NDArray[Any], NDArra
     except Exception as error:
         raise damaged(image, "its header is incomplete or corrupt") from error
     volume = read_mask(segmentation)
-    labels, affine = volume[0].numpy(), np.asarray(volume.affine)
+    labels, affine = volume[0].numpy().astype(np.int64), np.asarray(volume.affine)
     apart = np.abs(picture.affine - affine).max()
     if labels.shape != picture.shape or apart > 1e-2:
         raise DataError(

@@ -170,6 +170,4 @@ def _pixels(path: Path, mode: str) -> NDArray[Any]:
         with Image.open(path) as picture:
             return np.asarray(picture.convert(mode))
     except Exception as error:  # Pillow raises many kinds
-        raise DataError(
-            f"{path} cannot be read (its pixels are incomplete or corrupt). Copy the file again."
-        ) from error
+        raise DataError(f"{path} cannot be read (its pixels are corrupt). Copy the file again.") from error
