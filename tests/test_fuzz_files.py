@@ -22,7 +22,7 @@ from tests.damaged_files import (
 
 ADVICE = re.compile(
     r"[Cc]opy|[Ee]xport|[Cc]onvert|[Rr]ename|[Ss]ave|[Gg]et |[Ff]etch|[Ss]plit|[Rr]eplace|[Uu]npack|[Cc]orrect|[Gg]ive"
-    r"|[Cc]heck|[Ll]oad|[Nn]ame|[Ww]rite|[Rr]emove|[Kk]eep|[Dd]elete|[Uu]se|[Aa]dd|[Pp]ut|[Dd]ivide|[Ss]et|[Mm]ove"
+    r"|[Cc]heck|[Ll]oad|[Nn]ame|[Ww]rite|[Rr]emove|[Kk]eep|[Dd]elete|[Uu]se|[Aa]dd|[Pp]ut|[Dd]ivide|[Ss]et|[Mm]ove|[Cc]ut"
 )
 RAW = re.compile(r"\w+Error\b|Traceback|zlib|<_io|object at 0x|codec can't|NoneType")
 

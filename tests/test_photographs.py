@@ -192,11 +192,13 @@ def test_bmp_of_another_size_than_it_claims(tmp_path: Path) -> None:
 def test_more_pixels_than_the_file_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.tif"
     Image.fromarray(GREY).save(path, compression="tiff_adobe_deflate")
-    monkeypatch.setattr("camtools.data.photograph_checks._EXPANSION", 0)
+    monkeypatch.setattr("camtools.data.photograph_checks.EXPANSION", 0)
     with pytest.raises(DataError, match=r"its header claims 8 x 6 pixels, but the file has"):
         read_volume(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
-    with pytest.raises(DataError, match=r"a.tif claims more than 8 pixels, expected fewer.*Cut the picture"):
+    with pytest.raises(
+        DataError, match=r"a.tif has too many pixels: its header claims more than 8 pixels.*Cut the picture"
+    ):
         read_photograph(path)
 
 

@@ -27,7 +27,7 @@ def patched(path: Path, layout: str, place: int, *values: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["i1", "u1", "<i2", ">i2", "u2", "<i4", ">i4", "u4", "i8", "u8", "<f4", ">f4", "<f8", ">f8", "longdouble"]
+    "dtype", ["i1", "u1", "<i2", ">i2", "u2", "<i4", ">i4", "u4", "i8", "u8", "<f4", ">f4", "<f8", ">f8"]
 )
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "A.NII.GZ"])
 def test_every_type_of_voxel(tmp_path: Path, dtype: str, name: str) -> None:
@@ -145,7 +145,7 @@ def test_rgba_and_several_volumes_are_named(tmp_path: Path) -> None:
 )
 def test_what_float32_cannot_hold(tmp_path: Path, array: np.ndarray, message: str) -> None:
     nib.save(nib.Nifti1Image(array.reshape(2, 1, 1), AFFINE, dtype=array.dtype), tmp_path / "a.nii.gz")
-    with pytest.raises(DataError, match=rf"a.nii.gz holds .*{message}"):
+    with pytest.raises(DataError, match=rf"a.nii.gz .*{message}"):
         read_volume(tmp_path / "a.nii.gz")
 
 
@@ -205,7 +205,7 @@ def test_claims_are_refused_before_memory_is_taken(tmp_path: Path, monkeypatch: 
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("camtools.data.voxels.np.empty", no_memory)
+    monkeypatch.setattr("camtools.data.nifti_files.FloatVoxels", no_memory)
     path = patched(tmp_path / "claims.nii.gz", "<4h", 40, 3, 5000, 5000, 48)
     with pytest.raises(
         DataError, match=r"its header claims 2.4 GB, shape \(5000, 5000, 48\) of int16, but the file has"
@@ -242,7 +242,7 @@ def test_masks_of_other_values(tmp_path: Path, value: float, message: str) -> No
     array = np.zeros((4, 4, 3), np.float32)
     array[1, 1, 1] = value
     path = write_volume(tmp_path / "m.nii.gz", array)
-    with pytest.raises(DataError, match=rf"m.nii.gz {message}"):
+    with pytest.raises(DataError, match=rf"m.nii.gz .*{message}"):
         slice_tags({"image": "unused", "label": path})
 
 

@@ -8,9 +8,9 @@ from PIL import ImageFile
 
 from camtools.data.errors import DataError, damaged, size_in_words
 
-__all__ = ["check_layout", "check_size"]
+__all__ = ["EXPANSION", "check_layout", "check_size"]
 
-_EXPANSION = 10_000  # beyond what PNG, LZW and run lengths reach, with several pixels in a byte
+EXPANSION = 10_000  # beyond what PNG, LZW and run lengths reach, with several pixels in a byte
 _COMPRESSIONS = (None, "raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
 _BMP_V5 = 124  # bytes of the one header that lets a colour profile follow the pixels
 _SAMPLES, _SAMPLE_FORMAT, _BITS, _PHOTOMETRIC = 277, 339, 258, 262  # tags of TIFF
@@ -26,7 +26,7 @@ def check_size(source: Path, picture: ImageFile.ImageFile) -> None:
     size = source.stat().st_size
     pixels = len(picture.getbands()) * picture.width * picture.height
     found = f"its header claims {picture.width} x {picture.height} pixels, but the file has {size_in_words(size)}"
-    if picture.mode != "1" and picture.info.get("compression") in _COMPRESSIONS and pixels > _EXPANSION * size:
+    if picture.mode != "1" and picture.info.get("compression") in _COMPRESSIONS and pixels > EXPANSION * size:
         raise damaged(source, found)
     if picture.format == "BMP" and picture.tile and picture.tile[0][0] == "raw":
         _, _, offset, parameters = picture.tile[0]

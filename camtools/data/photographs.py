@@ -10,9 +10,9 @@ from monai.data import PILReader
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from camtools.data.errors import DataError, damaged, too_large
+from camtools.data.errors import DataError, damaged, size_in_words, too_large
 from camtools.data.file_kinds import file_kind, not_the_format
-from camtools.data.photograph_checks import check_layout, check_size
+from camtools.data.photograph_checks import EXPANSION, check_layout, check_size
 from camtools.data.voxels import as_float32
 
 __all__ = ["read_photograph"]
@@ -43,10 +43,7 @@ def read_photograph(source: Path, numbers: bool = False) -> tuple[NDArray[Any], 
     except DataError:
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{source} claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, expected fewer: Pillow takes such "
-            "a file for an attack on the memory. Cut the picture into parts."
-        ) from error
+        raise _too_many_pixels(source) from error
     except UnidentifiedImageError as error:
         raise _unknown(source) from error
     except Exception as error:  # Pillow raises SyntaxError, OSError, ValueError, struct.error and more
@@ -57,19 +54,30 @@ def read_photograph(source: Path, numbers: bool = False) -> tuple[NDArray[Any], 
 
 
 def _opened(source: Path) -> Image.Image:
-    with Image.open(source) as picture:
+    # by a handle: given a name, Pillow 13 maps TIFF files into memory and mixes up the sides of those to be turned
+    with source.open("rb") as file, Image.open(file) as picture:
         if picture.format not in _FORMATS:
             raise _unknown(source)
         check_size(source, picture)
         check_layout(source, picture)
         if picture.format == "PNG":  # Pillow compares the checksums of the pixels only here
             picture.verify()
-    with Image.open(source) as picture:
+    with source.open("rb") as file, Image.open(file) as picture:
         try:
             picture.load()
             return ImageOps.exif_transpose(picture)
         except MemoryError as error:
             raise too_large(source, 4 * len(picture.getbands()) * picture.width * picture.height) from error
+
+
+def _too_many_pixels(source: Path) -> DataError:
+    most, size = 2 * (Image.MAX_IMAGE_PIXELS or 0), source.stat().st_size
+    found = f"its header claims more than {most} pixels, but the file has {size_in_words(size)}"
+    if most > EXPANSION * size:
+        return damaged(source, found)
+    return DataError(
+        f"{source} has too many pixels: {found}, expected at most {most}, which Pillow reads. Cut the picture into parts."
+    )
 
 
 def _unknown(source: Path) -> DataError:
