@@ -65,6 +65,7 @@ def test_scaling_of_the_header(tmp_path: Path, slope: float, inter: float) -> No
         ("<2f", 112, (1, np.inf), r"scl_inter = inf, expected a finite offset"),
         ("<h", 72, (8,), r"bitpix = 8 with datatype = 4, expected bitpix = 16"),
         ("<h", 70, (9999,), r"datatype = 9999, expected a type of real numbers"),
+        ("<h", 70, (1536,), r"datatype = 1536"),
         ("<h", 70, (1,), r"datatype = 1, expected a type of real numbers"),
         ("<h", 40, (9,), r"dim\[0\] = 9 axes, expected 1 to 7"),
         ("<h", 42, (-12,), r"dim = \(-12, 14, 5\), expected positive"),

@@ -76,7 +76,7 @@ def _too_many_pixels(source: Path) -> DataError:
     if most > EXPANSION * size:
         return damaged(source, found)
     return DataError(
-        f"{source} has too many pixels: {found}, expected at most {most}, which Pillow reads. Cut the picture into parts."
+        f"{source} has too many pixels: {found}, expected at most {most} (Pillow's limit). Cut it into parts."
     )
 
 
