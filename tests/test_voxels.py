@@ -171,6 +171,7 @@ def test_large_numbers_that_float32_can_hold(tmp_path: Path) -> None:
         ("a.nii", lambda _: bytes(128) + b"DICM" + bytes(999), r"found a DICOM file"),
         ("a.nii.gz", lambda _: b"version https://git-lfs.github.com", r"pointer of Git LFS.*git lfs pull"),
         ("a.nii.gz", lambda _: b"/annex/objects/MD5", r"pointer of git-annex.*git annex get"),
+        ("a.nii", lambda _: b"../../.git/annex/objects/x/y", r"pointer of git-annex.*git annex get"),
         (
             "a.nii.gz",
             lambda whole: gzip.compress(whole)[:-9],

@@ -32,9 +32,6 @@ _STARTS = (
     (b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
     (b"%PDF", "a PDF document"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the data: fetch them with 'git lfs pull'"),
-    (b"/annex/objects", "a pointer of git-annex, not the data: fetch them with 'git annex get'"),
-    (b"../.git/annex", "a pointer of git-annex, not the data: fetch them with 'git annex get'"),
-    (b".git/annex", "a pointer of git-annex, not the data: fetch them with 'git annex get'"),
 )
 _MARKUP = ((b"<!doctype html", "a web page"), (b"<html", "a web page"), (b"<?xml", "an XML file"))
 
@@ -49,6 +46,8 @@ def file_kind(start: bytes) -> str:
     for begin, kind in _STARTS:
         if start.startswith(begin):
             return kind
+    if b"/annex/objects/" in start[:300]:
+        return "a pointer of git-annex, not the data: fetch them with 'git annex get'"
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "a WebP picture"
     if start[128:132] == b"DICM":
