@@ -125,7 +125,7 @@ def test_files_of_the_wrong_kind_are_named_at_once(release: Path, tmp_path: Path
     Image.fromarray(np.zeros((4, COLUMNS), np.uint8)).save(case / f"{CASES[0]}_3_mask.tif")
     Image.fromarray(np.zeros((ROWS, COLUMNS), np.uint8)).save(case / f"{CASES[0]}_8.tif")
     (case / f"{CASES[0]}_9.tif").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"_9.tif cannot be read \(cannot identify image file") as caught:
+    with pytest.raises(DataError, match=r"_9.tif cannot be read \(no picture") as caught:
         import_lgg(release, tmp_path / "out")
     message = str(caught.value)
     assert f"{CASES[0]}_2.tif has (5, 6) pixels, expected (8, 6) as in {CASES[0]}_1.tif" in message

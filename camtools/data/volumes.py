@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from monai.data import MetaTensor, NibabelReader, PILReader
+from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst
 from monai.utils import ImageMetaKey
-from numpy.typing import NDArray
 
 from camtools.data.dataset_items import tag_problem
-from camtools.data.errors import DataError, not_one_volume
+from camtools.data.errors import DataError, too_large
 from camtools.data.folders import check_file
 from camtools.data.geometry import slice_axis_of
 from camtools.data.itk_files import read_itk
+from camtools.data.masks import mask_tags, one_mask
+from camtools.data.nifti_files import read_nifti
+from camtools.data.photographs import read_photograph
 from camtools.data.suffixes import is_itk_file, is_photograph
 
-__all__ = ["check_same_geometry", "mask_tags", "read_volume", "slice_tags", "tagged_items"]
+__all__ = ["check_same_geometry", "read_mask", "read_volume", "slice_tags", "tagged_items"]
 
 
 def read_volume(path: str | Path) -> MetaTensor:
@@ -31,34 +32,38 @@ def read_volume(path: str | Path) -> MetaTensor:
     A 2D image (PNG, BMP, TIFF) is a volume of one slice, ``(C, X, Y, 1)``; C is 3 for colour.
 
     Raises:
-        DataError: the file is missing, empty, truncated, 4D, holds NaN or infinite voxels, or is a header whose voxels
-            lie in another file (``.mhd``, ``.nhdr``).
+        DataError: the file is missing, empty, damaged, of another kind than its name says, larger than the memory, 4D,
+            holds voxels that are no real numbers, that float32 cannot hold, or that are NaN or infinite, or is a header
+            whose voxels lie in another file (``.mhd``, ``.nhdr``, ``.hdr``).
         ImportError: the file is NRRD or MetaImage, and ITK is not installed.
     """
-    source = Path(path)
+    return _read(Path(path), mask=False)
+
+
+def read_mask(path: str | Path) -> MetaTensor:
+    """Read a mask as a ``(1, X, Y, Z)`` float32 volume of whole numbers: 0 is the background, the others are objects.
+
+    Raises:
+        DataError: as for :func:`read_volume`; or the values are fractions, negative, or colours.
+        ImportError: as for :func:`read_volume`.
+    """
+    return one_mask(Path(path), _read(Path(path), mask=True))
+
+
+def _read(source: Path, mask: bool) -> MetaTensor:
     check_file(source)
-    if source.stat().st_size == 0:
-        raise DataError(f"{source} is empty (0 bytes). Copy or export the file again.")
     try:
-        values, header = _read(source)
-        header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage names its files after it
-        image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values.astype(np.float32), header))
-    except (DataError, ImportError):
-        raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
+        if source.stat().st_size == 0:
+            raise DataError(f"{source} is empty (0 bytes). Copy or export the file again.")
+        image = _volume(source, mask)
+    except MemoryError as error:
+        raise too_large(source, 0) from error
+    except OSError as error:
         raise DataError(
-            f"{source} cannot be read ({type(error).__name__}: {reason}). The file is truncated "
-            "or not an image of the format its name says: copy or export it again."
+            f"{source} cannot be read ({error.strerror or 'unknown reason'}). Check its permissions and the disk."
         ) from error
-    colour = image.ndim == 3  # a 2D image; in a 3D file several channels are a time series or modalities
-    if colour:
-        image = image.unsqueeze(-1)
-    if image.ndim != 4 or (image.shape[0] > 1 and not colour):
-        shape = tuple(image.shape[1:]) + ((image.shape[0],) if image.shape[0] > 1 else ())
-        raise not_one_volume(source, shape)
     if image.numel() == 0:
-        raise DataError(f"{source} holds no voxels: its shape is {tuple(image.shape[1:])}.")
+        raise DataError(f"{source} holds no voxels: its shape is {tuple(image.shape[1:])}. Export the file again.")
     bad = int((~torch.isfinite(image.as_tensor())).sum())
     if bad:
         raise DataError(
@@ -68,12 +73,19 @@ def read_volume(path: str | Path) -> MetaTensor:
     return image
 
 
-def _read(source: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+def _volume(source: Path, mask: bool) -> MetaTensor:
+    """``(C, X, Y, Z)``, of any values."""
     if is_itk_file(source):
-        return read_itk(source)
-    reader = PILReader() if is_photograph(source) else NibabelReader()
-    values, header = reader.get_data(reader.read(source))
-    return values, header
+        values, header = read_itk(source)
+    elif is_photograph(source):
+        values, header = read_photograph(source, numbers=mask)
+    else:
+        values, header = read_nifti(source)
+    header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage names its files after it
+    image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values, header))
+    if image.ndim == 3:  # a 2D image
+        image = image.unsqueeze(-1)
+    return image
 
 
 def check_same_geometry(image: MetaTensor, mask: MetaTensor, image_path: str, mask_path: str) -> None:
@@ -93,20 +105,6 @@ def check_same_geometry(image: MetaTensor, mask: MetaTensor, image_path: str, ma
             f"The affine of the mask {mask_path} differs from that of its image {image_path} by up to "
             f"{difference:.3g} mm: expected the same. Resample the mask onto its image or correct its header."
         )
-
-
-def mask_tags(mask: torch.Tensor, axis: int, min_area_fraction: float = 0.0) -> list[int]:
-    """Tag of every slice of a ``(1, X, Y, Z)`` mask along array axis ``axis`` (0..2).
-
-    A slice is positive when more than ``min_area_fraction`` of its pixels are foreground.
-
-    Example:
-        >>> mask = torch.zeros(1, 2, 2, 3); mask[0, 0, 0, 1] = 1
-        >>> mask_tags(mask, axis=2)
-        [0, 1, 0]
-    """
-    fraction = (mask[0] > 0.5).float().movedim(axis, 0).flatten(1).mean(dim=1)
-    return [int(value > min_area_fraction) for value in fraction.tolist()]
 
 
 def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis: int | None = None) -> list[int]:
@@ -130,7 +128,7 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
     problem = "" if tags is None else tag_problem(tags if not isinstance(tags, str) else None)
     if problem:
         raise DataError(f"The slice tags of {image_path} must be 0 or 1: {problem} Correct 'slice_labels'.")
-    source = read_volume(image_path if tags is not None else item["label"])
+    source = read_volume(image_path) if tags is not None else read_mask(item["label"])
     axis = slice_axis_of(source, slice_axis)
     if tags is None:
         return mask_tags(source, axis, min_area_fraction)

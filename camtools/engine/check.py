@@ -12,11 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from camtools.data.case_names import case_clashes, case_name
+from camtools.data.channels import check_channels
 from camtools.data.errors import DataError
 from camtools.data.files import write_json
 from camtools.data.geometry import voxel_spacing
 from camtools.data.patch_tags import PatchTagger
-from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
+from camtools.data.volumes import check_same_geometry, read_mask, read_volume, slice_tags
 from camtools.engine.ranks import on_first_rank
 
 __all__ = ["DatasetCheck"]
@@ -34,6 +35,7 @@ class DatasetCheck:
         slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
         patch_tagger: for methods that learn from patches; it is their tags that training items need then.
         workers: threads that read.
+        channels: of the images, as the networks take them; None: any number.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class DatasetCheck:
         slice_axis: int | None = None,
         patch_tagger: PatchTagger | None = None,
         workers: int = 4,
+        channels: int | None = None,
     ) -> None:
         self.splits = splits
         self.output_dir = Path(output_dir)
@@ -51,6 +54,7 @@ class DatasetCheck:
         self.slice_axis = slice_axis
         self.patch_tagger = patch_tagger
         self.workers = workers
+        self.channels = channels
 
     @on_first_rank
     def run(self) -> None:
@@ -94,12 +98,13 @@ class DatasetCheck:
 
     def _describe(self, split: str, item: dict[str, Any]) -> dict[str, Any]:
         image = read_volume(item["image"])
+        check_channels(item["image"], image, self.channels)
         row = {"split": split, "case": case_name(item), "image": item["image"], "shape": list(image.shape[1:])}
         row["voxels"] = hashlib.sha256(image.as_tensor().numpy().tobytes()).hexdigest()[:32]
         row["spacing"] = voxel_spacing(image.affine).round(4).tolist()
         if item.get("label"):
             row["label"] = item["label"]
-            check_same_geometry(image, read_volume(item["label"]), item["image"], item["label"])
+            check_same_geometry(image, read_mask(item["label"]), item["image"], item["label"])
         if split == "training" or item.get("slice_labels") or item.get("label"):
             tags = slice_tags(item, self.min_area_fraction, self.slice_axis)
             row |= {"slices": len(tags), "positive_slices": sum(tags)}

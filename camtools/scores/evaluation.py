@@ -15,7 +15,7 @@ from camtools.data.case_names import case_name, output_file
 from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slices import pseudo_label_files
 from camtools.data.suffixes import is_photograph
-from camtools.data.volumes import read_volume
+from camtools.data.volumes import read_mask, read_volume
 from camtools.engine.ranks import on_first_rank
 from camtools.metrics import slice_scores, volume_scores
 from camtools.scores.metrics_csv import MetricsRow, write_metrics
@@ -80,8 +80,8 @@ class Evaluation:
             rows += self._pseudo_mask_rows(self.pseudo_label_dir)
         items = [(split, item) for split, listed in self.splits.items() for item in listed]
         for split, item in tqdm(items, desc="evaluate", unit="volume", disable=None):
-            truth = read_volume(item["label"])
-            prediction = read_volume(output_file(self.prediction_dir, case_name(item), ".nii.gz"))
+            truth = read_mask(item["label"])
+            prediction = read_mask(output_file(self.prediction_dir, case_name(item), ".nii.gz"))
             scores = volume_scores(_mask(prediction), _mask(truth), _spacing(item, truth))
             rows.append(MetricsRow(split, "prediction", case_name(item), None, scores))
         write_metrics(self.output_dir / "metrics.csv", rows)
@@ -110,7 +110,7 @@ class Evaluation:
         written = output_file(folder, case_name(item), "_mask.nii.gz")
         cam = read_volume(written if self.pseudo_masks == "written" else pseudo_label_files(folder, item)["cam"])
         axis = slice_axis_of(cam, self.slice_axis)
-        mask = read_volume(item["label"])
+        mask = read_mask(item["label"])
         return cam.as_tensor()[0].movedim(axis, -1), _mask(mask).movedim(axis, -1)
 
 

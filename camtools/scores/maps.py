@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from camtools.data.case_names import case_name
 from camtools.data.geometry import volume_to_slices
-from camtools.data.volumes import check_same_geometry, read_volume, slice_tags
+from camtools.data.volumes import check_same_geometry, read_mask, read_volume, slice_tags
 from camtools.fusion import normalize_max, normalize_min_max
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.methods import Cam, is_probability, summed_maps
@@ -89,7 +89,7 @@ def object_slices(classifier: TrainedClassifier, item: dict[str, Any]) -> tuple[
         DataError: a file that cannot be used, or a mask that does not lie on its image.
     """
     tags = slice_tags(item, classifier.min_area_fraction, classifier.slice_axis)
-    mask = read_volume(item["label"])
+    mask = read_mask(item["label"])
     check_same_geometry(read_volume(item["image"]), mask, item["image"], item["label"])
     prepared = classifier.prepare({"image": item["image"]})["image"]
     images = volume_to_slices(prepared.as_tensor())

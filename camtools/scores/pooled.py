@@ -15,7 +15,7 @@ from tqdm import tqdm
 from camtools.data.case_names import case_name, output_file
 from camtools.data.errors import DataError
 from camtools.data.geometry import slice_axis_of
-from camtools.data.volumes import read_volume
+from camtools.data.volumes import read_mask, read_volume
 from camtools.metrics import ObjectCounts, TwoClassCounts, connected_objects, object_counts, two_class_counts
 from camtools.scores.tables import read_csv, write_csv
 
@@ -107,12 +107,12 @@ class PooledScores:
             logger.info("evaluate: %s %s pooled mIoU %.4f (%d images)", row.split, row.output, row.miou, row.images)
 
     def _rows(self, split: str, items: Sequence[dict[str, Any]]) -> list[PooledRow]:
-        numbered = any(_is_numbered(read_volume(item["label"])) for item in items)
+        numbered = any(_is_numbered(read_mask(item["label"])) for item in items)
         outputs = [output for output in POOLED_OUTPUTS if output in self.places]
         pixels = dict.fromkeys(outputs, TwoClassCounts())
         objects = dict.fromkeys(outputs, ObjectCounts())
         for item in tqdm(items, desc=f"pooled {split}", unit="volume", disable=None):
-            truth = read_volume(item["label"])
+            truth = read_mask(item["label"])
             axis = slice_axis_of(truth, self.slice_axis)
             numbers = _slices(truth, axis)
             for output in outputs:

@@ -12,8 +12,9 @@ from monai.config import KeysCollection
 from monai.transforms import Compose, InvertibleTransform, MapTransform, Orientation, Spacing
 from monai.utils import ensure_tuple_rep
 
+from camtools.data.channels import check_channels
 from camtools.data.geometry import slice_axis_codes, slice_axis_of
-from camtools.data.volumes import read_volume
+from camtools.data.volumes import read_mask, read_volume
 
 __all__ = ["InPlaneSpacingd", "LoadVolumed", "SliceAxisLastd", "whole_volume"]
 
@@ -21,13 +22,31 @@ Data = Mapping[Hashable, Any]
 
 
 class LoadVolumed(MapTransform):
-    """Read files as ``(C, X, Y, Z)`` float32 volumes; see :func:`camtools.data.read_volume` for the errors."""
+    """Read files as ``(C, X, Y, Z)`` float32 volumes; see :func:`camtools.data.read_volume` for the errors.
+
+    The key ``label`` is a mask, of whole numbers and one channel (:func:`camtools.data.volumes.read_mask`).
+
+    Args:
+        keys: files to read.
+        allow_missing_keys: skip keys that an item does not have.
+        channels: of the volume under the key ``image``, as the network takes them; None: any number.
+
+    Raises:
+        DataError: a file that cannot be used, or an image of another number of channels.
+    """
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, channels: int | None = None) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.channels = channels
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Replace each path by its volume."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = read_volume(result[key])
+            path = result[key]
+            result[key] = read_mask(path) if key == "label" else read_volume(path)
+            if key == "image":
+                check_channels(path, result[key], self.channels)
         return result
 
 

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from camtools.data.errors import DataError
+from camtools.data.errors import DataError, damaged
 from camtools.data.files import save_like
 from camtools.data.folders import files_below
 from camtools.data.importers.dataset import (
@@ -26,6 +26,7 @@ from camtools.data.importers.dataset import (
     write_dataset,
 )
 from camtools.data.importers.splits import split_by_patient
+from camtools.data.volumes import read_mask
 
 __all__ = ["BRATS_MODALITIES", "brats_patient", "import_brats"]
 
@@ -133,15 +134,13 @@ def _write_case(case: Case, folder: Path) -> dict[str, Any]:
 def _whole_tumour(image: Path, segmentation: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mask ``(X, Y, Z)`` uint8 and its affine, after a check against the image."""
     try:
-        picture, volume = nib.load(image), nib.load(segmentation)
-        labels = np.asarray(volume.dataobj)
+        picture = nib.load(image)  # its header; the voxels are only linked
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise DataError(
-            f"{image} or {segmentation} cannot be read ({type(error).__name__}: {reason}). Copy the files again."
-        ) from error
-    apart = np.abs(picture.affine - volume.affine).max()
-    if labels.ndim != 3 or labels.shape != picture.shape or apart > 1e-2:
+        raise damaged(image, "its header is incomplete or corrupt") from error
+    volume = read_mask(segmentation)
+    labels, affine = volume[0].numpy().astype(np.int64), np.asarray(volume.affine)
+    apart = np.abs(picture.affine - affine).max()
+    if labels.shape != picture.shape or apart > 1e-2:
         raise DataError(
             f"Expected {segmentation} on the voxels of {image}, found the shapes {labels.shape} and {picture.shape}, "
             f"and affines that differ by up to {apart:.3g} mm. Copy the case again."
@@ -149,7 +148,7 @@ def _whole_tumour(image: Path, segmentation: Path) -> tuple[NDArray[Any], NDArra
     values = np.unique(labels)
     if not set(values.tolist()) <= {0, 1, 2, 3, 4}:
         raise DataError(f"Expected labels 0 to 4 in {segmentation}, found {values[:8].tolist()}. Copy the file again.")
-    return (labels > 0).astype(np.uint8), volume.affine
+    return (labels > 0).astype(np.uint8), affine
 
 
 def _suffix(path: Path) -> str:

@@ -209,7 +209,7 @@ def _pixels(path: Path, modes: tuple[str, ...]) -> NDArray[Any]:
         with Image.open(path) as picture:
             pixels, mode = np.asarray(picture), picture.mode
     except Exception as error:
-        raise DataError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path} cannot be read (no picture, or one that is incomplete or corrupt)") from error
     if mode not in modes:
         raise DataError(f"{path} is of mode {mode}, expected {', '.join(modes)}")
     return pixels

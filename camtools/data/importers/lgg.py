@@ -133,8 +133,8 @@ def _size_problems(case: Case) -> list[str]:
         try:
             with Image.open(path) as picture:
                 found, mode = picture.size, picture.mode
-        except OSError as error:
-            problems.append(f"{path} cannot be read ({error})")
+        except Exception:  # Pillow raises many kinds
+            problems.append(f"{path} cannot be read (no picture, or one whose header is incomplete or corrupt)")
             continue
         size = size or found
         if found != size:
@@ -171,5 +171,5 @@ def _pixels(path: Path, mode: str) -> NDArray[Any]:
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert(mode))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}). Copy the file again.") from error
+    except Exception as error:  # Pillow raises many kinds
+        raise DataError(f"{path} cannot be read (its pixels are corrupt). Copy the file again.") from error
