@@ -121,14 +121,24 @@ def test_command_starts_monai_label_on_loopback(bundles: Path, tmp_path: Path, m
     archive = "http://127.0.0.1:8042/dicom-web"
     arguments = ["--studies", archive, "--bundles", str(bundles), "--app", str(tmp_path / "app"), "--a", "7"]
     monkeypatch.setattr("camtools.cli.label._check_port", lambda host, port: None)
-    arguments += ["--modality", "CT"]
+    arguments += ["--modality", "CT", "--allow-origin", "http://localhost:3000/"]
+    arguments += ["--allow-origin", "https://Viewer.example:443"]
     result = CliRunner().invoke(app, ["label", *arguments])
     assert result.exit_code == 0, result.output
     assert "Serving one,two at http://127.0.0.1:8000" in result.output
     places = ["--app", str(tmp_path / "app"), "--studies", archive, "--host", "127.0.0.1", "--port", "8000"]
     assert yaml.safe_load((tmp_path / "app/model/two/configs/inference.yaml").read_text())["a"] == 7
-    assert started == [["monailabel", "start_server", *places, "--conf", "models", "one,two"]]
+    places += ["--conf", "models", "one,two", "--conf", "host", "127.0.0.1"]
+    places += ["--conf", "allow_origins", "http://localhost:3000 https://viewer.example"]
+    assert started == [["monailabel", "start_server", *places, "--uvicorn_app", "camtools.label.server:app"]]
     assert os.environ.pop("MONAI_LABEL_DICOMWEB_SEARCH_FILTER") == '{"Modality": "CT"}'
+
+
+def test_a_pattern_of_origins_is_refused(bundles: Path, tmp_path: Path) -> None:
+    arguments = ["--studies", str(tmp_path), "--bundles", str(bundles), "--allow-origin", "*"]
+    result = CliRunner().invoke(app, ["label", *arguments])
+    assert result.exit_code == 1
+    assert "--allow-origin: expected an address such as https://viewer.example:3000, found '*'" in result.output
 
 
 def test_port_in_use_is_named(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,10 @@ def label(
     app: Annotated[Path, typer.Option(help="Folder of the server's own, trainable copies.")] = Path("runs/label"),
     host: Annotated[str, typer.Option(help="Address to listen on; the server asks for no password.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of a viewer that is served elsewhere, such as http://localhost:3000; repeatable."),
+    ] = None,
     modality: Annotated[str, typer.Option(help="Modality of the series of a DICOMweb server.")] = "MR",
 ) -> None:
     """Serve trained bundles to 3D Slicer or OHIF through MONAI Label, until Ctrl-C.
@@ -32,11 +36,13 @@ def label(
     What follows as ``--id value`` sets knobs of the bundles, such as the ``--pixel_size`` they were trained with.
     """
     from camtools.label import prepare_app, trained_bundles
+    from camtools.label.places import web_origin
 
     with plain_errors():
         chosen = trained_bundles(bundles, models.split(",") if models else None)
         if not studies.startswith(("http://", "https://")) and not Path(studies).is_dir():
             raise FileNotFoundError(f"Expected a folder of volumes, found none at {studies}. Check --studies.")
+        origins = " ".join(web_origin(address) for address in allow_origin or [])
         os.environ.setdefault("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", json.dumps({"Modality": modality}))
         try:
             from monailabel.main import Main
@@ -48,6 +54,8 @@ def label(
         typer.echo(f"Serving {names} at http://{host}:{port} from {folder}; Ctrl-C stops.")
         sys.argv = ["monailabel", "start_server", "--app", str(folder), "--studies", studies]
         sys.argv += ["--host", host, "--port", str(port), "--conf", "models", names]
+        sys.argv += ["--conf", "host", host, "--conf", "allow_origins", origins]
+        sys.argv += ["--uvicorn_app", "camtools.label.server:app"]
         Main().run()
 
 

@@ -12,6 +12,8 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 
 from camtools.data.files import save_like
 from camtools.data.suffixes import is_photograph
+from camtools.label.errors import told
+from camtools.label.requests import INFER, checked
 
 __all__ = ["BundleInference"]
 
@@ -32,7 +34,25 @@ class BundleInference(BundleInferTask):
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         super().__init__(path, conf, load_strict=True, add_post_restore=False)
         self.dimension = 3  # whole volumes, although the network is 2D
+        if self.valid and self.network is None:
+            raise FileNotFoundError(
+                f"Expected trained weights in {Path(path) / 'models' / 'model.pt'}, found none. "
+                "Put them there, or move the folder away to start from the bundle again."
+            )
         self._config["model_filename"] = ["model.pt"]  # other weights in models/ are not of this network
+
+    def __call__(self, request: dict[str, Any], callbacks: dict[Any, Any] | None = None) -> tuple[Any, Any]:
+        """Segment ``request["image"]``, a file or an array; returns the file of the mask and further results.
+
+        Raises:
+            RequestError: a value of the request that :data:`camtools.label.requests.INFER` does not take.
+            DataError: the image cannot be used; file, what is wrong and advice, as camtools says it.
+            RuntimeError: anything else; the message is that of the root cause.
+        """
+        known = checked(request, INFER) | {"image": request.get("image")}
+        with told():
+            answer: tuple[Any, Any] = super().__call__(known, callbacks)
+        return answer
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[Any, Any]:
         """Write the mask ``(1, X, Y, Z)``; returns its file and further results (none).

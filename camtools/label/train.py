@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.bundle import BundleTrainTask
 
+from camtools.data.errors import DataError
+from camtools.label.errors import told
+from camtools.label.requests import TRAIN, checked
+
 __all__ = ["BundleTraining"]
 
 # knobs of train.yaml that the viewer offers beside MONAI Label's own
 KNOBS = ("pretrain_epochs", "classifier_epochs", "min_area_fraction")
+# options of MONAI Label that have one value here, or that only the server's owner may set
+FIXED = ("run_id", "tracking_uri")
+# what MONAI's configuration reads as references, wherever it stands in a text
+REFERENCES = ("::", "@#", "%#")
 
 
 class BundleTraining(BundleTrainTask):
@@ -28,22 +37,48 @@ class BundleTraining(BundleTrainTask):
     def config(self) -> dict[str, Any]:
         """Options that the viewer shows, with their defaults."""
         options: dict[str, Any] = super().config()
+        options = {name: value for name, value in options.items() if name not in FIXED}
         return options | {"model_filename": ["model.pt"]} | self._knobs()
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train on the labels in ``datastore``.
 
         Raises:
-            ValueError: it has no labels.
+            RequestError: a value of the request that :data:`camtools.label.requests.TRAIN` does not take.
+            ValueError: the datastore has no labels.
+            DataError: a volume or label cannot be used; file, what is wrong and advice, as camtools says it.
+            RuntimeError: anything else; the message is that of the root cause.
         """
+        self.request = {"model": Path(self.bundle_path).name} | checked(request, TRAIN)
         if not datastore.datalist():
             raise ValueError(
                 "Expected submitted labels to learn from, found none in the datastore. Label some volumes first: "
                 "on every slice that shows the object a mark is enough."
             )
-        self.request = request
-        result: dict[str, Any] = super().__call__(request, datastore)
+        with told():
+            result: dict[str, Any] = super().__call__(self.request | {"run_id": "run"}, datastore)
         return result
+
+    def run_multi_gpu(self, request: dict[str, Any], cmd: list[str], env: dict[str, str]) -> None:
+        """Start MONAI's processes, which read the list of volumes from a configuration file.
+
+        Raises:
+            DataError: a path that MONAI's configuration would read as a reference.
+            RuntimeError: a process failed; with its message.
+        """
+        for path in (path for item in self.items for path in item.values()):
+            if any(sign in path for sign in REFERENCES):
+                raise DataError(
+                    f"{path}: expected a path without {', '.join(REFERENCES)} for a training on several GPUs, "
+                    "where MONAI reads these as references. Rename it, or train with multi_gpu off."
+                )
+        process = subprocess.Popen(cmd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        found = ""
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            found = line.strip() if "Error: " in line else found
+        if process.wait():
+            raise RuntimeError(f"The training ended with exit code {process.returncode}. {found}")
 
     def _knobs(self) -> dict[str, Any]:
         return {name: self.bundle_config[name] for name in KNOBS if name in self.bundle_config.config}
@@ -58,4 +93,9 @@ class BundleTraining(BundleTrainTask):
         overrides |= {name: self.request[name] for name in self._knobs() if name in self.request}
         # not the splits of the bundle's built-in data
         overrides.setdefault(self.const.key_validate_dataset_data(), [])
+        self.items: list[dict[str, str]] = []
+        for key in (self.const.key_train_dataset_data(), self.const.key_validate_dataset_data()):
+            self.items += overrides[key]
+            # MONAI looks for $, @ and % in lists, and in tuples it does not: a path stays a path
+            overrides[key] = tuple(overrides[key])
         overrides["splits#test"] = []
