@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ANYTHING", "BATCH", "CHANNEL", "SPACE", "Axes", "axes_after", "merged_spaces", "tensors_in"]
+__all__ = ["BATCH", "CHANNEL", "Axes", "axes_after", "image_axes", "merged_spaces", "space", "tensors_in"]
 
-# What an axis may hold, as bits: one bit is known for certain, several are a mixture or not known.
-BATCH, CHANNEL, SPACE = 1, 2, 4
-ANYTHING = BATCH | CHANNEL | SPACE
+# What an axis may hold, as bits: one bit is known for certain, several are a mixture, all are not known.
+BATCH, CHANNEL = 1, 2
+ANYTHING = 31  # with three axes in space
 
 Axes = tuple[int, ...]
 Known = Callable[[Tensor], Axes | None]
@@ -26,6 +26,21 @@ OF_SECOND_AXIS |= {"batch_norm", "instance_norm", "group_norm", "pixel_shuffle",
 OF_LAST_AXIS = {"linear", "layer_norm", "rms_norm"}
 PRODUCTS = {"matmul", "bmm", "__matmul__"}
 MIXING = {"einsum", "tensordot", "cdist", "inner", "outer"}
+
+
+def space(axis: int) -> int:
+    """The bit of a spatial axis of the images, counted from 0."""
+    return 4 << axis
+
+
+def image_axes(ndim: int) -> Axes:
+    """Axes of images ``(B, C, *spatial)`` with ``ndim`` dimensions.
+
+    Example:
+        >>> image_axes(4)
+        (1, 2, 4, 8)
+    """
+    return (BATCH, CHANNEL, *(space(axis) for axis in range(ndim - 2)))
 
 
 def axes_after(
@@ -46,7 +61,7 @@ def axes_after(
         known: axes of a tensor, None where nothing is known.
 
     Returns:
-        One number for each axis, an "or" of ``BATCH``, ``CHANNEL`` and ``SPACE``; None where nothing is known.
+        One number for each axis, an "or" of ``BATCH``, ``CHANNEL`` and :func:`space`; None where nothing is known.
     """
     inputs = list(tensors_in(args, kwargs))
     if not inputs or name in MIXING:
@@ -103,11 +118,11 @@ def _permuted(
 
 
 def _joined(candidates: Sequence[Axes | None]) -> Axes | None:
-    """What agrees with all inputs; where they contradict each other, any of what they say."""
+    """What agrees with all inputs; where they contradict each other, anything."""
     joined: Axes | None = None
     for axes in candidates:
         if axes is not None:
-            joined = axes if joined is None else tuple(a & b or a | b for a, b in zip(joined, axes, strict=True))
+            joined = axes if joined is None else tuple(a & b or ANYTHING for a, b in zip(joined, axes, strict=True))
     return joined
 
 
@@ -145,11 +160,12 @@ def merged_spaces(before: Axes, old: Sequence[int], new: Sequence[int]) -> Itera
     """Sizes of the spatial axes that a reshape makes one axis of: the grid of the patches of a vision transformer.
 
     Example:
-        >>> list(merged_spaces((BATCH, CHANNEL, SPACE, SPACE), (2, 8, 3, 4), (2, 8, 12)))
+        >>> list(merged_spaces(image_axes(4), (2, 8, 3, 4), (2, 8, 12)))
         [(3, 4)]
     """
     if math.prod(old) != math.prod(new):
         return
+    spaces = [space(axis) for axis in range(3)]
     for left, right in _groups(old, new):
-        if len(left) > 1 and len(right) == 1 and all(before[axis] == SPACE for axis in left):
+        if len(left) > 1 and len(right) == 1 and [before[axis] for axis in left] == spaces[: len(left)]:
             yield tuple(old[axis] for axis in left)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from camtools.cams.axes import BATCH, CHANNEL, Axes
+from camtools.cams.axes import BATCH, CHANNEL, Axes, space
 from camtools.cams.tokens import Tokens, channels_first, channels_last
 from camtools.cams.watch import Watch
 
@@ -103,13 +103,27 @@ def _of_spatial(name: str, shape: torch.Size, images: torch.Size, axes: Axes | N
                 f"expected activations (B, K, *spatial) of layer {name!r} and cannot tell: its shape {tuple(shape)} "
                 f"for images {tuple(images)} looks like {found}; {ADVICE}"
             )
-    if 1 in known:
-        return Layout(channels_first, 0, 1)
-    if last in known:
-        return Layout(channels_last, 0, last)
+    if 1 not in known and last not in known:
+        raise ValueError(
+            f"expected activations (B, K, *spatial) or (B, *spatial, K) of layer {name!r}, found its channels on axis "
+            f"{known[0]} of {tuple(shape)}; pass reshape=lambda output: output.movedim({known[0]}, 1), or choose "
+            "another layer"
+        )
+    layout = Layout(channels_first, 0, 1) if 1 in known else Layout(channels_last, 0, last)
+    if axes is not None:
+        _check_order(name, shape, [value for axis, value in enumerate(axes) if axis != layout.channel])
+    return layout
+
+
+def _check_order(name: str, shape: torch.Size, others: list[int]) -> None:
+    """Check that the axes other than the channels are the samples and those of the images, in their order."""
+    spaces = zip(others[1:], range(len(others) - 1), strict=True)
+    if others[0] & BATCH and all(value & BATCH or value == space(axis) for value, axis in spaces):
+        return
     raise ValueError(
-        f"expected activations (B, K, *spatial) or (B, *spatial, K) of layer {name!r}, found its channels on axis "
-        f"{known[0]} of {tuple(shape)}; pass reshape=lambda output: output.movedim({known[0]}, 1), or choose another"
+        f"layer {name!r} of shape {tuple(shape)} does not hold one value for each position of the images, with their "
+        "axes in order (it holds windows, or transposed images); choose another layer, or pass a reshape of your own, "
+        "from its output to (B, K, *spatial)"
     )
 
 
@@ -163,7 +177,7 @@ def _channel_axis(output: Tensor, reshape: Reshape) -> int | None:
         return None
     for axis, places in enumerate(torch.unravel_index(taken.long(), output.shape)):
         channels = places.movedim(1, 0).flatten(1)
-        if output.shape[axis] == len(channels) and bool((channels == channels[:, :1]).all()):
-            if torch.equal(channels[:, 0], torch.arange(len(channels), device=channels.device)):
-                return axis
+        numbers = torch.arange(len(channels), device=channels.device)[:, None]
+        if output.shape[axis] == len(channels) and bool((channels == numbers).all()):
+            return axis
     return None

@@ -98,7 +98,7 @@ class Tokens:
         batch_first = tokens if self.batch_first else tokens.transpose(0, 1)
         grid = self._grid(batch_first.shape[1], tuple(size or ()), seen)
         patches = batch_first[:, batch_first.shape[1] - math.prod(grid) :]
-        return patches.transpose(1, 2).unflatten(2, grid)
+        return patches.transpose(1, 2).reshape(len(patches), -1, *grid)
 
     def _grid(self, count: int, size: tuple[int, ...], seen: Collection[Sequence[int]]) -> tuple[int, ...]:
         if self.grid is not None:

@@ -12,7 +12,7 @@ import torch.utils.checkpoint
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from camtools.cams.axes import BATCH, CHANNEL, RESHAPING, SPACE, Axes, axes_after, merged_spaces, tensors_in
+from camtools.cams.axes import RESHAPING, Axes, axes_after, image_axes, merged_spaces, tensors_in
 
 __all__ = ["Watch", "without_checkpoints"]
 
@@ -38,15 +38,15 @@ class Watch(TorchFunctionMode):
         >>> images = torch.rand(2, 3, 8, 8)
         >>> with Watch(images) as watch:
         ...     moved = images.permute(0, 2, 3, 1)
-        >>> watch.axes(moved) == (BATCH, SPACE, SPACE, CHANNEL)
-        True
+        >>> watch.axes(moved), watch.axes(images)  # numbers of camtools.cams.axes
+        ((1, 4, 8, 2), (1, 2, 4, 8))
     """
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
         self.grids: dict[int, set[tuple[int, ...]]] = {}
         self._known: dict[int, tuple[weakref.ref[Tensor], Axes]] = {}
-        self.note(images, (BATCH, CHANNEL, *(SPACE for _ in images.shape[2:])))
+        self.note(images, image_axes(images.ndim))
 
     def axes(self, value: Tensor) -> Axes | None:
         """What the axes of a tensor hold, None where that is not known."""
@@ -106,7 +106,7 @@ def _depends(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 class _Plain:
-    """In the place of ``torch.utils.checkpoint.CheckpointFunction``: calls the part of the model and keeps its graph."""
+    """In the place of ``torch.utils.checkpoint.CheckpointFunction``: calls a part of the model and keeps its graph."""
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
