@@ -17,7 +17,16 @@ from camtools.cams.watch import Watch, without_checkpoints
 
 __all__ = ["LayerOutput", "activation_gradients", "evaluation_mode", "forward_with_activations", "lazy_clone"]
 
-lazy_clone = getattr(torch, "_lazy_clone", torch.clone)
+_lazy_clone = getattr(torch, "_lazy_clone", torch.clone)
+
+
+def lazy_clone(value: Tensor) -> Tensor:
+    """A copy that is made only when one side is written to, where torch can: not of memory that NumPy has made, say."""
+    try:
+        return _lazy_clone(value)
+    except RuntimeError:
+        return value.clone()
+
 
 NO_GRADIENT = (
     "the logits do not depend on it, or not in a way that can be differentiated (the model cuts it off with detach(), "

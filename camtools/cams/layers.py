@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -56,7 +56,7 @@ def check_layers(model: nn.Module, layers: Sequence[str | nn.Module]) -> tuple[s
             f"layers must be a list of at least one layer name or module, got one {type(layers).__name__}; "
             "write layers=[model.LAYER] or layers=['NAME']"
         )
-    if isinstance(layers, str) or not layers:
+    if isinstance(layers, str) or not isinstance(layers, Iterable) or not layers:
         raise ValueError(f"layers must be a list of at least one layer name, got {layers!r}; write layers=['NAME']")
     names = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
     return tuple(_name(layer, names, model) for layer in layers)

@@ -168,7 +168,7 @@ def test_channels_are_found_where_all_sizes_are_equal(patch, width, layer, image
 
 
 def test_layers_of_both_layouts_in_one_model(images):
-    model = randomised(ConvNeXt([CNBlockConfig(8, None, 1)], num_classes=3))
+    model = randomised(ConvNeXt([CNBlockConfig(8, None, 2)], num_classes=3, stochastic_depth_prob=0.0))
     block = "features.1.0.block"
     for layer in ("features.0", f"{block}.0", f"{block}.2", f"{block}.4", f"{block}.6", "features.1"):  # (B, 8, 8, 8)
         activation, gradient = output_and_gradient(model, layer, images[0], 1)
@@ -229,13 +229,15 @@ def test_monai_vit(proj, size, patch, grid):
     inner.classification_head = nn.Linear(12, 3)
     model, images = randomised(FirstOutput(inner)), torch.rand(1, 1, *size).double()
     layer = "inner.blocks.1.norm1"
-    pair = (spatial_from_tokens(v, grid) for v in output_and_gradient(model, layer, images[0], 1))
-    coarse = reference_grad_cam_map(*pair)[None, None]
     mode = "bilinear" if len(size) == 2 else "trilinear"
-    expected = nn.functional.interpolate(coarse, size=size, mode=mode, align_corners=False)
-    maps = GradCAM(model, [layer], reshape=Tokens())(images, 1)  # the grid is seen, patches need not be square
-    torch.testing.assert_close(maps, expected.float(), rtol=1e-5, atol=1e-6)
-    assert maps.any()
+    cam, found = GradCAM(model, [layer], reshape=Tokens()), []  # the grid is seen, patches need not be square
+    for target in range(3):
+        pair = (spatial_from_tokens(v, grid) for v in output_and_gradient(model, layer, images[0], target))
+        coarse = reference_grad_cam_map(*pair)[None, None]
+        expected = nn.functional.interpolate(coarse, size=size, mode=mode, align_corners=False)
+        found.append(cam(images, target))
+        torch.testing.assert_close(found[-1], expected.float(), rtol=1e-5, atol=1e-6)
+    assert torch.cat(found).any()
 
 
 class SequenceFirst(nn.Module):
@@ -323,9 +325,7 @@ def test_tokens_by_hand():
 def test_tokens_that_do_not_fit():
     tokens = torch.zeros(1, 40, 2)
     for reshape, size in ((Tokens(), (32, 32)), (Tokens(grid=(8, 8)), ()), (Tokens(patch_size=4), (32, 32))):
-        with pytest.raises(
-            ValueError, match=r"expected tokens of one grid .* found 40 tokens, which fit none .* grid="
-        ):
+        with pytest.raises(ValueError, match=r"expected tokens of one grid .* found 40 tokens, which fit none .*grid="):
             reshape(tokens, size)
     with pytest.raises(ValueError, match=r"found 17 tokens, which fit none"):
         Tokens(grid=(4, 4), extra=2)(torch.zeros(1, 17, 2))
