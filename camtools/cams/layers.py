@@ -59,7 +59,14 @@ def check_layers(model: nn.Module, layers: Sequence[str | nn.Module]) -> tuple[s
     if isinstance(layers, str) or not isinstance(layers, Iterable) or not layers:
         raise ValueError(f"layers must be a list of at least one layer name, got {layers!r}; write layers=['NAME']")
     names = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
-    return tuple(_name(layer, names, model) for layer in layers)
+    found = tuple(_name(layer, names, model) for layer in layers)
+    for name in found:
+        if isinstance(names[name], torch.jit.ScriptModule):
+            raise ValueError(
+                f"layer {name!r} is scripted or traced and runs unseen: expected a layer in Python; choose one before or "
+                "after it, or build that part of the network in Python"
+            )
+    return found
 
 
 def _name(layer: object, names: dict[str, nn.Module], model: nn.Module) -> str:

@@ -93,6 +93,11 @@ def _check(name: str, output: Tensor, layout: Layout, images: torch.Size) -> Non
 
 def _of_spatial(name: str, shape: torch.Size, images: torch.Size, axes: Axes | None) -> Layout:
     last = len(shape) - 1
+    if shape[0] != images[0]:
+        raise ValueError(
+            f"layer {name!r} must give activations (B, K, *spatial) with B = {images[0]} like the images, found "
+            f"{tuple(shape)}; choose a layer that runs once for each image"
+        )
     known = [axis for axis in range(len(shape)) if axes is not None and axes[axis] & CHANNEL]
     if not known or {1, last} <= set(known):
         first_fits, last_fits = _fits(shape[2:], images[2:]), _fits(shape[1:-1], images[2:])

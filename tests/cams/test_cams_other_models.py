@@ -82,11 +82,11 @@ def test_scripted_models_are_refused(cam_class, make, model):
 
 @pytest.mark.parametrize("cam_class", LAYER_CLASSES)
 def test_scripted_part_of_a_model(cam_class, model, images):
-    expected = cam_class(copy.deepcopy(model), ["features"])(images, 1)
-    model.features = torch.jit.script(model.features)
-    torch.testing.assert_close(cam_class(model, ["features"])(images, 1), expected)
-    with pytest.raises(ValueError, match=r"layer 'features.5' did not run .*a scripted model does not call its own"):
-        cam_class(model, ["features.5"])(images, 1)
+    expected = cam_class(copy.deepcopy(model), ["features.5"])(images, 1)
+    model.features[4] = torch.jit.script(model.features[4])
+    torch.testing.assert_close(cam_class(model, ["features.5"])(images, 1), expected)
+    with pytest.raises(ValueError, match=r"layer 'features.4' is scripted or traced and runs unseen: .* choose one"):
+        cam_class(model, ["features.5", "features.4"])
 
 
 def test_exported_models_are_refused(model, images):
@@ -172,7 +172,7 @@ def test_densenet_that_saves_memory(cam_class):
     args = {"growth_rate": 4, "block_config": (2, 2), "num_init_features": 8, "num_classes": 3}
     saving, plain = DenseNet(**args, memory_efficient=True).eval(), DenseNet(**args).eval()
     plain.load_state_dict(saving.state_dict())
-    layers = ["features.denseblock1.denselayer2.conv1", "features.denseblock2.denselayer1.conv2"]
+    layers = ["features.denseblock1.denselayer2.norm2", "features.denseblock2.denselayer1.norm1"]
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(cam_class(saving, layers)(images, 1), cam_class(plain, layers)(images, 1))
 
@@ -249,9 +249,7 @@ def test_gradient_that_the_model_cuts_off(images):
             return self.head(self.features(images).detach().mean(dim=(2, 3)))
 
     for cam in (GradCAM(Cut(), LAYERS), GradCAM(Cut().requires_grad_(False), LAYERS), FullGrad(Cut())):
-        with pytest.raises(
-            ValueError, match=r"no gradient reaches .*cuts it off with detach\(\).*no_grad.* later one?"
-        ):
+        with pytest.raises(ValueError, match=r"no gradient reaches .*cuts it off with detach\(\).*no_grad.*choose a"):
             cam(images, 1)
 
 
