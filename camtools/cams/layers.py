@@ -63,8 +63,8 @@ def check_layers(model: nn.Module, layers: Sequence[str | nn.Module]) -> tuple[s
     for name in found:
         if isinstance(names[name], torch.jit.ScriptModule):
             raise ValueError(
-                f"layer {name!r} is scripted or traced and runs unseen: expected a layer in Python; choose one before or "
-                "after it, or build that part of the network in Python"
+                f"layer {name!r} is scripted or traced and runs unseen: expected a layer in Python; choose one before "
+                "or after it, or build that part of the network in Python"
             )
     return found
 

@@ -100,10 +100,10 @@ def _of_spatial(name: str, shape: torch.Size, images: torch.Size, axes: Axes | N
         )
     known = [axis for axis in range(len(shape)) if axes is not None and axes[axis] & CHANNEL]
     if not known or {1, last} <= set(known):
-        first_fits, last_fits = _fits(shape[2:], images[2:]), _fits(shape[1:-1], images[2:])
+        first, second = _misfit(shape[2:], images[2:]), _misfit(shape[1:-1], images[2:])
         known = [1]
-        if last_fits:
-            found = "either of both" if first_fits else f"(B, *spatial, K) with K = {shape[-1]}"
+        if second <= min(first, 1):
+            found = "either of both" if first <= 1 else f"(B, *spatial, K) with K = {shape[-1]}"
             raise ValueError(
                 f"expected activations (B, K, *spatial) of layer {name!r} and cannot tell: its shape {tuple(shape)} "
                 f"for images {tuple(images)} looks like {found}; {ADVICE}"
@@ -132,10 +132,10 @@ def _check_order(name: str, shape: torch.Size, others: list[int]) -> None:
     )
 
 
-def _fits(grid: torch.Size, size: torch.Size) -> bool:
-    """Whether a grid has the proportions of the images, to one pixel."""
+def _misfit(grid: torch.Size, size: torch.Size) -> float:
+    """How far a grid is from the proportions of the images, in its own pixels."""
     stride = min(length / cells for length, cells in zip(size, grid, strict=True))
-    return all(abs(length / stride - cells) <= 1 for length, cells in zip(size, grid, strict=True))
+    return max(abs(length / stride - cells) for length, cells in zip(size, grid, strict=True))
 
 
 def _of_tokens(
