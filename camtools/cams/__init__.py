@@ -16,6 +16,7 @@ from camtools.cams.layer_cam import LayerCAM, layer_cam
 from camtools.cams.lt_cam import LTActivationMap, LTFullGrad, LTGradCAM, LTLayerCAM
 from camtools.cams.patch_maps import PatchClassMaps, class_distribution
 from camtools.cams.score_cam import ScoreCAM, score_cam
+from camtools.cams.tokens import Tokens, channels_first, channels_last
 from camtools.cams.truncation import truncate_gradients
 from camtools.cams.xgrad_cam import XGradCAM, xgrad_cam
 
@@ -35,9 +36,12 @@ __all__ = [
     "LayerCAM",
     "PatchClassMaps",
     "ScoreCAM",
+    "Tokens",
     "XGradCAM",
     "ablation_cam",
     "bias_gradient_map",
+    "channels_first",
+    "channels_last",
     "class_activation_map",
     "class_distribution",
     "confidence_weights",

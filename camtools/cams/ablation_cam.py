@@ -13,6 +13,7 @@ from camtools.cams.base import ActivationMap
 from camtools.cams.cam import class_activation_map
 from camtools.cams.capture import forward_with_activations
 from camtools.cams.head import Head, head_mismatch, linear_heads
+from camtools.cams.layout import Layout
 from camtools.cams.passes import copies_per_pass
 from camtools.cams.replay import WAYS, Replay, Way, wide_weights
 from camtools.cams.targets import Target, class_indices
@@ -73,6 +74,8 @@ class AblationCAM(ActivationMap):
     channels. For every other layer, only the part of the model after it runs again, on batches of copies with one
     channel set to zero each (``camtools.cams.replay.Replay``). A channel that is zero already needs no copy.
 
+    Of tokens, a channel is set to zero in all of them, the class token included.
+
     The weights are small differences of large logits. In half precision they would drown in the rounding, so these
     passes run in float32 for models in half precision and under ``torch.autocast`` too, unless the model cannot.
 
@@ -83,6 +86,7 @@ class AblationCAM(ActivationMap):
         model: classifier that returns logits.
         layers: names of submodules, one map for each.
         batch_size: images, or copies of one, per pass; None chooses.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name or a batch size below 1.
@@ -97,47 +101,58 @@ class AblationCAM(ActivationMap):
 
     def layer_maps(self, images: Tensor, target: Target) -> list[Tensor]:
         """Compute the maps of one chunk; see :meth:`ActivationMap.layer_maps`."""
-        logits, activations = forward_with_activations(self.model, self.layers, images, differentiable=False)
+        logits, outputs = forward_with_activations(
+            self.model, self.layers, images, differentiable=False, reshape=self.reshape
+        )
         indices = class_indices(logits, target)
         head = next(reversed(linear_heads(self.model).values()), None)
         maps = {}
-        for name, features in activations.items():
+        for name, output in outputs.items():
+            features = output.activations
             if head is not None and head_mismatch(head, name, features, logits, HEAD_TOLERANCE) is None:
                 maps[name] = _closed_form(head, features, logits, indices)
             else:
-                maps[name] = self._from_passes(name, images, indices)
+                maps[name] = self._from_passes(name, output.layout, images, indices)
         return [maps[name] for name in self.layers]
 
-    def _from_passes(self, name: str, images: Tensor, indices: Tensor) -> Tensor:
+    def _from_passes(self, name: str, layout: Layout, images: Tensor, indices: Tensor) -> Tensor:
+        if layout.channel is None:
+            raise ValueError(
+                f"AblationCAM needs a reshape of layer {name!r} that keeps its channels as they are, to set one to "
+                "zero at a time; use a reshape that moves axes and leaves out tokens only, or GradCAM"
+            )
         device, weights = images.device.type, wide_weights(self.model)
         if weights or torch.is_autocast_enabled(device):
             wide = images.to(torch.promote_types(images.dtype, torch.float32))
             with suppress(Exception), torch.autocast(device, enabled=False):  # a model may insist on its own types
-                return self._in_precision_of(weights, name, wide, indices)
-        return self._in_precision_of({}, name, images, indices)
+                return self._in_precision_of(weights, name, layout, wide, indices)
+        return self._in_precision_of({}, name, layout, images, indices)
 
-    def _in_precision_of(self, weights: dict[str, Tensor], name: str, images: Tensor, indices: Tensor) -> Tensor:
+    def _in_precision_of(
+        self, weights: dict[str, Tensor], name: str, layout: Layout, images: Tensor, indices: Tensor
+    ) -> Tensor:
         maps = []
         for image, index in zip(images.split(1), indices, strict=True):
-            replay = Replay(self.model, name, image, weights)
-            alive = replay.features.flatten(2).any(dim=2)[0].nonzero()[:, 0]
-            scores = self._logits(replay, alive)[:, index]
-            ablated = scores[0].repeat(replay.features.shape[1]).index_put((alive,), scores[1:])
-            maps.append(ablation_cam(replay.features, scores[:1], ablated[None]))
+            replay = Replay(self.model, name, image, weights, layout.batch)
+            channels = _channels_second(replay.features, layout)
+            alive = channels.flatten(2).any(dim=2)[0].nonzero()[:, 0]
+            scores = self._logits(replay, layout, alive)[:, index]
+            ablated = scores[0].repeat(channels.shape[1]).index_put((alive,), scores[1:])
+            maps.append(ablation_cam(layout.read(replay.features), scores[:1], ablated[None]))
         return torch.cat(maps)
 
-    def _logits(self, replay: Replay, channels: Tensor) -> Tensor:
+    def _logits(self, replay: Replay, layout: Layout, channels: Tensor) -> Tensor:
         """Logits ``(1 + N, classes)``: of the unchanged activations, then with each of N channels set to zero."""
         for way in WAYS[:-1]:
             with suppress(Exception):  # a model may do anything that does not go with being repeated in this way
-                logits = self._passes(replay, channels, way)
+                logits = self._passes(replay, layout, channels, way)
                 if _same(logits[:1], replay.logits):
                     return logits
-        return self._passes(replay, channels, WAYS[-1])
+        return self._passes(replay, layout, channels, WAYS[-1])
 
-    def _passes(self, replay: Replay, channels: Tensor, way: Way) -> Tensor:
+    def _passes(self, replay: Replay, layout: Layout, channels: Tensor, way: Way) -> Tensor:
         features = replay.features
-        kept = features.shape[1]
+        kept = _channels_second(features, layout).shape[1]
         # The unchanged activations are the first copy, and all passes have one size: what rounding does to the logits
         # is the same for all, and cancels in their differences.
         jobs = torch.cat([channels.new_tensor([kept]), channels])
@@ -147,7 +162,9 @@ class AblationCAM(ActivationMap):
         found = []
         for chunk in jobs.split(size):
             hidden = one_hot(chunk, kept + 1)[:, :kept].bool().view(size, kept, *[1] * (features.ndim - 2))
-            found.append(replay(torch.cat([features] * size).masked_fill_(hidden, 0), way))
+            copies = torch.cat([features] * size, dim=layout.batch)
+            _channels_second(copies, layout).masked_fill_(hidden, 0)
+            found.append(replay(copies, way))
         return torch.cat(found)[: len(channels) + 1]
 
     def _size(self, replay: Replay, way: Way) -> int:
@@ -155,6 +172,11 @@ class AblationCAM(ActivationMap):
             elements = ELEMENTS if replay.image.device.type == "cpu" else ACCELERATOR_ELEMENTS
             return max(1, elements // replay.features.numel())
         return copies_per_pass(replay.image, self.batch_size)
+
+
+def _channels_second(output: Tensor, layout: Layout) -> Tensor:
+    """The output of a layer, in its own memory, as ``(B, K, ...)``."""
+    return output.movedim((layout.batch, layout.channel or 0), (0, 1))
 
 
 def _closed_form(head: Head, features: Tensor, logits: Tensor, indices: Tensor) -> Tensor:

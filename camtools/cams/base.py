@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camtools.cams.capture import activation_gradients, check_layers, evaluation_mode, forward_with_activations
-from camtools.cams.passes import fresh_autocast_cache, images_per_pass, prepare_images, uncompiled
+from camtools.cams.capture import activation_gradients, evaluation_mode, forward_with_activations
+from camtools.cams.layers import bare_model, check_layers
+from camtools.cams.layout import Reshape
+from camtools.cams.passes import check_images, fresh_autocast_cache, images_per_pass, prepare_images
 from camtools.cams.targets import Target, check_target, class_indices
 
 __all__ = ["ActivationMap", "GradientActivationMap", "upsample"]
@@ -33,20 +35,32 @@ class ActivationMap(ABC):
             floating-point type; images are cast to the type of its first parameter and given in the channels-last
             memory format, unless the model cannot take it. Of a model compiled by ``torch.compile``, the layers are
             read uncompiled; only passes that read no layer (those of Score-CAM) run compiled.
-        layers: names of submodules as in ``model.named_modules()`` of the uncompiled model, one map for each.
+        layers: names of submodules as in ``model.named_modules()`` of the uncompiled model, or these modules
+            themselves; one map for each.
         batch_size: images per pass. None: what is fast, on a CPU 4 images of 256 x 256 or the same number of pixels,
             elsewhere the whole batch.
+        reshape: from the output of a layer to ``(B, K, *spatial)``, applied to its gradients as well:
+            :class:`~camtools.cams.Tokens` for the tokens ``(B, N, K)`` of a vision transformer, or any function. None:
+            channels are looked for on axis 1 or the last one, where the model's own functions put them.
 
     Raises:
-        ValueError: an unknown layer name (the message lists near ones) or a batch size below 1.
+        ValueError: an unknown layer name (the message lists near ones), a batch size below 1, or no model in Python
+            (a scripted or exported one runs its layers unseen).
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[str], batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[str | nn.Module],
+        batch_size: int | None = None,
+        reshape: Reshape | None = None,
+    ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, or None for the whole batch, got {batch_size}")
-        self.model = uncompiled(model)
+        self.model = bare_model(model)
         self.layers = check_layers(self.model, layers)
         self.batch_size = batch_size
+        self.reshape = reshape
         self.scorer = model  # for passes that read no layer: the model as it was given, compiled or not
         self._channels_last = True
 
@@ -63,14 +77,11 @@ class ActivationMap(ABC):
             (bilinear or trilinear, ``align_corners=False``) to the input size, on the images' device.
 
         Raises:
-            ValueError: images of another number of dimensions, a target that is no class of the model, a layer that
-                does not run exactly once or has no spatial activations, a model that does not return logits.
+            ValueError: images that are no floating-point tensor ``(B, C, *spatial)`` on the model's device, a target
+                that is no class of the model, a layer that does not run exactly once or whose output cannot be read
+                as activations, a model that does not return logits.
         """
-        if images.ndim not in UPSAMPLING:
-            raise ValueError(
-                f"images must be (B, C, H, W) or (B, C, X, Y, Z), got shape {tuple(images.shape)}; "
-                "a single image needs a batch dimension: images[None]"
-            )
+        check_images(images, self.model)
         target = check_target(target, len(images))
         with torch.inference_mode(False), torch.no_grad(), fresh_autocast_cache(), evaluation_mode(self.model):
             try:
@@ -120,9 +131,16 @@ class GradientActivationMap(ActivationMap):
 
     def layer_maps(self, images: Tensor, target: Target) -> list[Tensor]:
         """Compute the maps of one chunk; see :meth:`ActivationMap.layer_maps`."""
-        logits, activations = forward_with_activations(self.model, self.layers, images, differentiable=True)
-        gradients = activation_gradients(logits, class_indices(logits, target), activations)
-        return [self.layer_map(activations[name], gradients[name]) for name in self.layers]
+        logits, outputs = forward_with_activations(
+            self.model, self.layers, images, differentiable=True, reshape=self.reshape
+        )
+        raw = {name: output.raw for name, output in outputs.items()}
+        gradients = activation_gradients(logits, class_indices(logits, target), raw)
+        maps = {
+            name: self.layer_map(output.activations, output.read_gradients(name, gradients[name]))
+            for name, output in outputs.items()
+        }
+        return [maps[name] for name in self.layers]
 
     @abstractmethod
     def layer_map(self, activations: Tensor, gradients: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from camtools.cams.base import ActivationMap
 from camtools.cams.capture import forward_with_activations
 from camtools.cams.head import Head, head_mismatch, linear_heads
+from camtools.cams.layout import Reshape
 from camtools.cams.targets import Target, class_indices
 
 __all__ = ["CAM", "class_activation_map"]
@@ -64,6 +65,7 @@ class CAM(ActivationMap):
         layers: names of submodules, one map for each; usually the one before the head.
         batch_size: images per pass; None chooses.
         head: name of the linear layer or 1x1 convolution; None takes the last one of the model.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name, no such head, or a batch size below 1; when called: logits that are not the
@@ -78,14 +80,22 @@ class CAM(ActivationMap):
     """
 
     def __init__(
-        self, model: nn.Module, layers: Sequence[str], batch_size: int | None = None, head: str | None = None
+        self,
+        model: nn.Module,
+        layers: Sequence[str | nn.Module],
+        batch_size: int | None = None,
+        head: str | None = None,
+        reshape: Reshape | None = None,
     ) -> None:
-        super().__init__(model, layers, batch_size)
+        super().__init__(model, layers, batch_size, reshape)
         self.head = _find_head(self.model, head)
 
     def layer_maps(self, images: Tensor, target: Target) -> list[Tensor]:
         """Compute the maps of one chunk; see :meth:`ActivationMap.layer_maps`."""
-        logits, activations = forward_with_activations(self.model, self.layers, images, differentiable=False)
+        logits, outputs = forward_with_activations(
+            self.model, self.layers, images, differentiable=False, reshape=self.reshape
+        )
+        activations = {name: output.activations for name, output in outputs.items()}
         for name, features in activations.items():
             mismatch = head_mismatch(self.head, name, features, logits)
             if mismatch is not None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from camtools.cams.base import ActivationMap, upsample
 from camtools.cams.capture import forward_with_activations
+from camtools.cams.layout import Reshape
 from camtools.cams.masks import channel_ranges, masked_scores
 from camtools.cams.passes import copies_per_pass, eager, prepare_images
 from camtools.cams.representatives import channel_vectors, predicted_confidences, representative_channels
@@ -78,6 +79,7 @@ class CfdCAM(ActivationMap):
             (``camtools.cams.representatives.predicted_confidences``); every channel keeps its mask in the sum.
         scoring_dtype: type of the masked passes, under ``torch.autocast``; None: the model's own. The image itself is
             classified in the model's own type either way.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name, a batch size below 1, no scale or one that is not positive, a share outside
@@ -96,14 +98,15 @@ class CfdCAM(ActivationMap):
     def __init__(
         self,
         model: nn.Module,
-        layers: Sequence[str],
+        layers: Sequence[str | nn.Module],
         scales: Sequence[float] = (1.0, 2.0),
         batch_size: int | None = None,
         scale_by_confidence: bool = True,
         channel_share: float = 1.0,
         scoring_dtype: torch.dtype | None = None,
+        reshape: Reshape | None = None,
     ) -> None:
-        super().__init__(model, layers, batch_size)
+        super().__init__(model, layers, batch_size, reshape)
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales must be at least one positive number, got {tuple(scales)}; 1.0 keeps the image")
         if not 0 < channel_share <= 1:
@@ -120,9 +123,11 @@ class CfdCAM(ActivationMap):
         totals = [images.new_zeros((len(images), 1, *size), dtype=torch.float32) for _ in self.layers]
         for scale in self.scales:
             resized = self._resized(images, scale)
-            logits, activations = forward_with_activations(self.model, self.layers, resized, differentiable=False)
+            logits, outputs = forward_with_activations(
+                self.model, self.layers, resized, differentiable=False, reshape=self.reshape
+            )
             indices = class_indices(logits, target) if indices is None else indices
-            maps = {name: self._map(resized, features, indices) for name, features in activations.items()}
+            maps = {name: self._map(resized, output.activations, indices) for name, output in outputs.items()}
             if self.scale_by_confidence:
                 own = confidences(logits, indices).view(-1, *(1 for _ in images.shape[1:]))
                 maps = {name: normalize_min_max(layer_map) * own for name, layer_map in maps.items()}

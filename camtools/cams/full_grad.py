@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from camtools.cams.base import ActivationMap, upsample
 from camtools.cams.capture import activation_gradients, lazy_clone
-from camtools.cams.passes import eager, uncompiled
+from camtools.cams.layers import bare_model
+from camtools.cams.passes import eager
 from camtools.cams.targets import Target, as_logits, class_indices
+from camtools.cams.watch import Watch, without_checkpoints
 
 __all__ = ["FullGrad", "bias_gradient_map", "bias_layers", "layer_bias"]
 
@@ -138,11 +140,11 @@ class FullGrad(ActivationMap):
     def __init__(
         self,
         model: nn.Module,
-        layers: Sequence[str] | None = None,
+        layers: Sequence[str | nn.Module] | None = None,
         batch_size: int | None = None,
         normalize: Normalize = "channel",
     ) -> None:
-        known = bias_layers(uncompiled(model))
+        known = bias_layers(bare_model(model))
         if not known:
             raise ValueError(
                 f"FullGrad needs a convolution or normalisation with a bias, {type(model).__name__} has none; "
@@ -173,8 +175,10 @@ class FullGrad(ActivationMap):
             for name in self.layers
         ]
         try:
-            with torch.enable_grad(), eager(self.model):
-                logits = as_logits(self.model(lazy_clone(images)), len(images))
+            with torch.enable_grad(), eager(self.model), without_checkpoints():
+                with Watch(images):
+                    output = self.model(lazy_clone(images))
+                logits = as_logits(output, len(images))
         finally:
             for handle in handles:
                 handle.remove()
@@ -191,11 +195,18 @@ class FullGrad(ActivationMap):
 
     def _watch(
         self, name: str, ran: set[str], total: Tensor, layer: nn.Module, inputs: tuple[object, ...], output: Tensor
-    ) -> None:
+    ) -> Tensor:
         ran.add(name)
         bias = layer_bias(layer)
         if bias is None or output.ndim != total.ndim:
-            return
+            return output
+        if len(output) != len(total):
+            raise ValueError(
+                f"layer {name!r} runs on {len(output)} samples for {len(total)} images: expected one for each; "
+                "choose other layers, or GradCAM"
+            )
+        if not output.requires_grad:  # it does not see the images, as of a fixed grid of positions
+            output = output.detach().requires_grad_()
 
         def add(gradients: Tensor) -> None:
             with torch.no_grad():
@@ -203,3 +214,4 @@ class FullGrad(ActivationMap):
                 total.add_(upsample(layer_map, total.shape[2:]))
 
         output.register_hook(add)
+        return output

@@ -64,6 +64,7 @@ class GradCAM(GradientActivationMap):
         model: classifier that returns logits.
         layers: names of submodules, one map for each.
         batch_size: images per pass; None chooses.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name or a batch size below 1.

@@ -10,6 +10,7 @@ from camtools.cams.base import GradientActivationMap
 from camtools.cams.full_grad import FullGrad, Normalize
 from camtools.cams.grad_cam import grad_cam
 from camtools.cams.layer_cam import layer_cam
+from camtools.cams.layout import Reshape
 from camtools.cams.targets import Target
 from camtools.cams.truncation import check_percentile, truncate_gradients
 from camtools.fusion import layer_sum
@@ -36,6 +37,7 @@ class LTActivationMap(GradientActivationMap):
             ``(B, 1, *spatial)``, >= 0, such as :func:`~camtools.cams.grad_cam`.
         percentile: of the positive gradients of each channel, in 0..100.
         batch_size: images per pass; None chooses.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name, a percentile outside 0..100 or a batch size below 1.
@@ -53,12 +55,13 @@ class LTActivationMap(GradientActivationMap):
     def __init__(
         self,
         model: nn.Module,
-        layers: Sequence[str],
+        layers: Sequence[str | nn.Module],
         function: Callable[[Tensor, Tensor], Tensor],
         percentile: float = 20,
         batch_size: int | None = None,
+        reshape: Reshape | None = None,
     ) -> None:
-        super().__init__(model, layers, batch_size)
+        super().__init__(model, layers, batch_size, reshape)
         check_percentile(percentile)
         self.function = function
         self.percentile = percentile
@@ -90,6 +93,7 @@ class LTGradCAM(LTActivationMap):
         layers: names of submodules, whose maps are added.
         percentile: of the positive gradients of each channel, in 0..100.
         batch_size: images per pass; None chooses.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name, a percentile outside 0..100 or a batch size below 1.
@@ -103,9 +107,14 @@ class LTGradCAM(LTActivationMap):
     """
 
     def __init__(
-        self, model: nn.Module, layers: Sequence[str], percentile: float = 20, batch_size: int | None = None
+        self,
+        model: nn.Module,
+        layers: Sequence[str | nn.Module],
+        percentile: float = 20,
+        batch_size: int | None = None,
+        reshape: Reshape | None = None,
     ) -> None:
-        super().__init__(model, layers, grad_cam, percentile, batch_size)
+        super().__init__(model, layers, grad_cam, percentile, batch_size, reshape)
 
 
 class LTLayerCAM(LTActivationMap):
@@ -120,6 +129,7 @@ class LTLayerCAM(LTActivationMap):
         layers: names of submodules, whose maps are added.
         percentile: of the positive gradients of each channel, in 0..100.
         batch_size: images per pass; None chooses.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name, a percentile outside 0..100 or a batch size below 1.
@@ -133,9 +143,14 @@ class LTLayerCAM(LTActivationMap):
     """
 
     def __init__(
-        self, model: nn.Module, layers: Sequence[str], percentile: float = 20, batch_size: int | None = None
+        self,
+        model: nn.Module,
+        layers: Sequence[str | nn.Module],
+        percentile: float = 20,
+        batch_size: int | None = None,
+        reshape: Reshape | None = None,
     ) -> None:
-        super().__init__(model, layers, layer_cam, percentile, batch_size)
+        super().__init__(model, layers, layer_cam, percentile, batch_size, reshape)
 
 
 class LTFullGrad(FullGrad):
@@ -167,7 +182,7 @@ class LTFullGrad(FullGrad):
     def __init__(
         self,
         model: nn.Module,
-        layers: Sequence[str] | None = None,
+        layers: Sequence[str | nn.Module] | None = None,
         percentile: float = 20,
         batch_size: int | None = None,
         normalize: Normalize = "channel",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from camtools.process import memory_is_reused
 
 __all__ = [
+    "check_images",
     "copies_per_pass",
     "eager",
     "fresh_autocast_cache",
@@ -59,6 +60,41 @@ def copies_per_pass(images: Tensor, batch_size: int | None) -> int:
     if batch_size is None and images.device.type != "cpu":
         return max(1, ACCELERATOR_PIXELS // images[0, 0].numel())
     return images_per_pass(images, batch_size)
+
+
+def check_images(images: object, model: nn.Module) -> None:
+    """Check a batch before any work: floating-point images ``(B, C, *spatial)``, where the model is.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> import torch
+        >>> check_images(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.nn.Flatten())
+        Traceback (most recent call last):
+        ValueError: images must be of floating point, as the model was trained on them, got torch.uint8; ...
+    """
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"images must be a tensor (B, C, H, W) or (B, C, X, Y, Z), got {type(images).__name__}; "
+            "for NumPy: torch.from_numpy(images), with the channels on axis 1"
+        )
+    if images.ndim not in (4, 5):
+        raise ValueError(
+            f"images must be (B, C, H, W) or (B, C, X, Y, Z), got shape {tuple(images.shape)}; "
+            "a single image needs a batch dimension: images[None]"
+        )
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images must be of floating point, as the model was trained on them, got {images.dtype}; "
+            "for pictures in 0..255 mostly images.float() / 255"
+        )
+    devices = {parameter.device for parameter in model.parameters()}
+    if devices and "meta" not in {device.type for device in devices} and images.device not in devices:
+        raise ValueError(
+            f"images must be on the device of the model, {', '.join(sorted(map(str, devices)))}, got {images.device}; "
+            "move them: images.to(device)"
+        )
 
 
 def prepare_images(images: Tensor, model: nn.Module, *, channels_last: bool) -> Tensor:

@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from camtools.cams.capture import lazy_clone
+from camtools.cams.layout import put_tensor, take_tensor
 from camtools.cams.passes import eager
 from camtools.cams.targets import as_logits
 
@@ -63,6 +64,7 @@ class Replay:
         layer: name of the submodule, which runs once and returns one tensor.
         image: ``(1, C, *spatial)``.
         weights: parameters and buffers to use instead of the model's own, by name: see :func:`wide_weights`.
+        batch: axis of the layer's output that holds the samples.
 
     Attributes:
         logits: ``(1, classes)``, recorded.
@@ -79,7 +81,10 @@ class Replay:
         torch.Size([5, 3])
     """
 
-    def __init__(self, model: nn.Module, layer: str, image: Tensor, weights: dict[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, layer: str, image: Tensor, weights: dict[str, Tensor] | None = None, batch: int = 0
+    ) -> None:
+        self.batch = batch
         self.model = model
         self.layer = model.get_submodule(layer)
         self.image = image
@@ -96,9 +101,12 @@ class Replay:
         finally:
             handle.remove()
 
-    def _stop(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+    def _stop(self, module: nn.Module, inputs: object, output: object) -> None:
         self._recording = False
-        self.features = lazy_clone(output)
+        features = take_tensor(output)
+        if features is None:
+            raise ValueError(f"expected a layer that returns one tensor, found {type(output).__name__}; choose another")
+        self.features = lazy_clone(features)
 
     def _record(self, module: nn.Module, forward: Forward) -> Forward:
         def record(*args: Any, **kwargs: Any) -> Any:
@@ -121,7 +129,7 @@ class Replay:
         Raises:
             Exception: whatever the model raises when it cannot be repeated in this way.
         """
-        count = len(activations)
+        count = activations.shape[self.batch]
         recorded: dict[int, deque[_Call]] = {}
         for call in self.calls if way.records else []:
             recorded.setdefault(id(call.module), deque()).append(call)
@@ -138,8 +146,10 @@ class Replay:
 
             return forward if calls is None else forward_or_answer
 
-        output = self._run(way.fit(self.image, count), answer, lambda module, inputs, output: activations)
-        return as_logits(output, count)
+        def give(module: nn.Module, inputs: object, output: object) -> object:
+            return put_tensor(output, activations)
+
+        return as_logits(self._run(way.fit(self.image, count), answer, give), count)
 
 
 def wide_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -61,6 +61,7 @@ class ScoreCAM(ActivationMap):
         model: classifier that returns logits.
         layers: names of submodules, one map for each.
         batch_size: images, masked or not, per pass; None chooses.
+        reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
         ValueError: an unknown layer name or a batch size below 1.
@@ -75,11 +76,13 @@ class ScoreCAM(ActivationMap):
 
     def layer_maps(self, images: Tensor, target: Target) -> list[Tensor]:
         """Compute the maps of one chunk; see :meth:`ActivationMap.layer_maps`."""
-        logits, activations = forward_with_activations(self.model, self.layers, images, differentiable=False)
+        logits, outputs = forward_with_activations(
+            self.model, self.layers, images, differentiable=False, reshape=self.reshape
+        )
         indices = class_indices(logits, target)
-        maps = {
-            name: score_cam(features, self._scores(images, features, indices)) for name, features in activations.items()
-        }
+        maps = {}
+        for name, output in outputs.items():
+            maps[name] = score_cam(output.activations, self._scores(images, output.activations, indices))
         return [maps[name] for name in self.layers]
 
     def _scores(self, images: Tensor, features: Tensor, indices: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -29,18 +31,40 @@ def check_target(target: Target, batch: int) -> Target:
 
 
 def as_logits(output: object, batch: int) -> Tensor:
-    """Return the model's output as logits ``(B, K)``; a ``(B,)`` output is one logit per image.
+    """Return the model's output as logits ``(B, K)``.
+
+    A ``(B,)`` output is one logit per image. Of one image, ``()`` and ``(K,)`` are its logits, from which the model
+    squeezed the batch, so that any chunk of a batch gives the same.
 
     Raises:
         ValueError: the output is anything else.
+
+    Example:
+        >>> import torch
+        >>> [tuple(as_logits(torch.zeros(shape), 1).shape) for shape in [(1, 3), (3,), ()]]
+        [(1, 3), (1, 3), (1, 1)]
     """
-    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != batch:
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(
-            f"an activation map needs a classifier that returns logits (B, K) with B = {batch}, got {found}; "
-            "wrap the model so that its forward returns the logits only"
-        )
-    return output[:, None] if output.ndim == 1 else output
+    if isinstance(output, Tensor) and output.is_floating_point():
+        if batch == 1 and output.ndim < 2:
+            return output.reshape(1, -1)
+        if output.ndim in (1, 2) and len(output) == batch:
+            return output[:, None] if output.ndim == 1 else output
+    raise ValueError(
+        f"an activation map needs a classifier that returns logits (B, K) with B = {batch}, got {_described(output)}; "
+        "wrap the model so that its forward returns the logits only: layers are then named as in the wrapper"
+    )
+
+
+def _described(output: object) -> str:
+    if isinstance(output, Tensor):
+        pixels = ", scores of pixels? average them" if output.ndim > 2 else ""
+        return f"{tuple(output.shape)} of {output.dtype}{pixels}"
+    parts = getattr(output, "_fields", None) or getattr(output, "__dataclass_fields__", None)
+    if isinstance(output, Mapping):
+        parts = output
+    if parts is not None:
+        return f"{type(output).__name__} with {', '.join(map(str, parts))}"
+    return f"{type(output).__name__} of {len(output)}" if isinstance(output, list | tuple) else type(output).__name__
 
 
 def class_indices(logits: Tensor, target: Target) -> Tensor:
