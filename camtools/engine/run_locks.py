@@ -1,0 +1,125 @@
+"""The folders that one run holds until it ends."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import TracebackType
+
+from monai.bundle import ConfigWorkflow
+
+from camtools.engine.locks import FolderLock
+
+__all__ = ["RunLocks", "current_locks", "locks_of_run"]
+
+_CURRENT: ContextVar[RunLocks | None] = ContextVar("locks", default=None)
+_RUNS: weakref.WeakKeyDictionary[ConfigWorkflow, tuple[int, RunLocks]] = weakref.WeakKeyDictionary()
+
+
+class RunLocks:
+    """Locks of one run: folders it alone may write, and finished ones that it reads, by their real path.
+
+    Example:
+        >>> import tempfile
+        >>> with RunLocks() as locks:
+        ...     locks.hold(Path(tempfile.mkdtemp()), "--output_dir")
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[Path, FolderLock] = {}
+
+    def hold(self, folder: Path, option: str) -> None:
+        """Let nobody else write or read a folder; ``option`` is what chooses another, for the message.
+
+        Raises:
+            FolderInUseError: another run holds it.
+        """
+        self._lock(folder, option).acquire(shared=False)
+
+    def share(self, folder: Path, option: str) -> None:
+        """Let nobody write a folder, which others may read.
+
+        Raises:
+            FolderInUseError: another run writes it.
+        """
+        self._lock(folder, option).acquire(shared=True)
+
+    def drop(self, folder: Path) -> None:
+        """Give up one folder."""
+        lock = self._locks.pop(folder.resolve(), None)
+        if lock is not None:
+            lock.release()
+
+    def release(self) -> None:
+        """Give up all folders."""
+        for folder in list(self._locks):
+            self._locks.pop(folder).release()
+
+    def _lock(self, folder: Path, option: str) -> FolderLock:
+        return self._locks.setdefault(folder.resolve(), FolderLock(folder, option))
+
+    def __enter__(self) -> RunLocks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+@contextmanager
+def locks_of_run() -> Iterator[RunLocks]:
+    """Locks of the bundle run that is going on: kept from one stage to the next, given up when it ends or fails.
+
+    MONAI tells nobody that a run ends, but its workflow object dies then, and the locks with it. Outside of a run (a
+    component that is evaluated alone) the locks end with the block.
+    """
+    running = _workflows_on_stack()
+    locks = _locks_of(running) if running else RunLocks()
+    before = _CURRENT.set(locks)
+    try:
+        yield locks
+    except BaseException:
+        locks.release()
+        raise
+    finally:
+        _CURRENT.reset(before)
+        if not running:
+            locks.release()
+
+
+def current_locks() -> RunLocks | None:
+    """Locks of the run that the caller works for; None outside of one."""
+    return _CURRENT.get()
+
+
+def _workflows_on_stack() -> list[ConfigWorkflow]:
+    found = []
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, ConfigWorkflow):
+            found.append(owner)
+        frame = frame.f_back
+    return found
+
+
+def _locks_of(running: list[ConfigWorkflow]) -> RunLocks:
+    """Locks of the innermost run.
+
+    Runs of this thread that are no longer on its stack have ended, even where a traceback keeps their workflow alive.
+    """
+    thread = threading.get_ident()
+    for workflow, (other, locks) in list(_RUNS.items()):
+        if other == thread and workflow not in running:
+            locks.release()
+    if running[0] not in _RUNS:
+        locks = RunLocks()
+        _RUNS[running[0]] = (thread, locks)
+        weakref.finalize(running[0], locks.release)
+    return _RUNS[running[0]][1]
