@@ -80,6 +80,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             sync_tree(partial)
             # Python refuses on some systems to rename onto a folder, even an empty one.
             if folder.exists():
+                check_free_folder(folder)
                 folder.rmdir()
             partial.rename(folder)
     finally:

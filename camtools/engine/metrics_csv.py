@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
+from camtools.data.files import atomic_path
 from camtools.metrics import SegmentationScores
 
 __all__ = ["OUTPUTS", "MetricsRow", "read_metrics", "write_metrics"]
@@ -92,12 +92,8 @@ def write_metrics(path: Path, rows: Iterable[MetricsRow]) -> None:
         scores = ("" if value is None else f"{value:.6g}" for value in astuple(row.scores))
         index = "" if row.slice_index is None else row.slice_index
         writer.writerow((row.split, row.output, row.case, index, *scores))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:

@@ -13,9 +13,11 @@ from types import TracebackType
 
 from monai.bundle import ConfigWorkflow
 
+from camtools.data.partials import remove_partial_files
 from camtools.engine.locks import FolderLock
+from camtools.engine.ranks import Ranks
 
-__all__ = ["RunLocks", "current_locks", "locks_of_run"]
+__all__ = ["RunLocks", "export_lock", "locks_of_run"]
 
 _CURRENT: ContextVar[RunLocks | None] = ContextVar("locks", default=None)
 _RUNS: weakref.WeakKeyDictionary[ConfigWorkflow, tuple[int, RunLocks]] = weakref.WeakKeyDictionary()
@@ -93,9 +95,32 @@ def locks_of_run() -> Iterator[RunLocks]:
             locks.release()
 
 
-def current_locks() -> RunLocks | None:
-    """Locks of the run that the caller works for; None outside of one."""
-    return _CURRENT.get()
+@contextmanager
+def export_lock(path: str | Path | None) -> Iterator[None]:
+    """Hold the folder of an exported file: to the end of the run, or outside of one to that of the block.
+
+    Two trainings that export to one folder would leave weights there of which nobody knows whose they are. All
+    processes of a run call it.
+
+    Raises:
+        FolderInUseError: another run holds it.
+    """
+    if path is None:
+        yield
+        return
+    folder, locks = Path(path).parent, _CURRENT.get()
+    ours = locks or RunLocks()
+    try:
+        Ranks().first(lambda: _take_export(ours, folder))
+        yield
+    finally:
+        if locks is None:
+            ours.release()
+
+
+def _take_export(locks: RunLocks, folder: Path) -> None:
+    locks.hold(folder, "--export_dir DIR")
+    remove_partial_files(folder)
 
 
 def _workflows_on_stack() -> list[ConfigWorkflow]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from camtools.data.datalist import case_name
 from camtools.data.errors import reason
 from camtools.data.files import file_hash, input_hash_of, save_like
+from camtools.data.storage import StorageError
 from camtools.data.weights import load_weights
 from camtools.engine.manifest import digest
 from camtools.engine.ranks import Ranks
@@ -76,6 +77,7 @@ class VolumePipeline:
 
         Raises:
             VolumesFailedError: one or more volumes failed.
+            StorageError: the disk is full, or nothing can be written for a like reason; the other volumes are not tried.
             FileNotFoundError: a file of weights is missing.
         """
         load_weights(self.name, self.weights)
@@ -83,13 +85,22 @@ class VolumePipeline:
             network.eval()
         ranks, rank = Ranks(), idist.get_rank()
         failed: list[tuple[str, str]] = []
+        stopped: StorageError | None = None
         share = self.data[rank :: idist.get_world_size()]
         for item in tqdm(share, desc=self.name, unit="volume", disable=None if rank == 0 else True):
             try:
                 self._process(item)
+            except StorageError as error:
+                failed.append((str(item["image"]), reason(error)))
+                if error.for_all_files:
+                    stopped = error
+                    break
             except Exception as error:
                 logger.exception("%s: %s failed", self.name, item["image"], exc_info=logger.isEnabledFor(logging.DEBUG))
                 failed.append((str(item["image"]), reason(error)))
+        for error in ranks.gather(stopped):
+            if error is not None:
+                raise error
         failed = list(chain.from_iterable(ranks.gather(failed)))
         if failed:
             raise VolumesFailedError(self.name, failed, len(self.data))
