@@ -52,7 +52,7 @@ def save_table(path: Path) -> None:
 
 def save_picture(path: Path) -> None:
     with atomic_path(path) as temporary:
-        Image.fromarray(NOISE).save(temporary)
+        Image.fromarray(NOISE).save(temporary, **({"quality": 95} if path.suffix == ".jpg" else {}))
 
 
 def save_figure(path: Path) -> None:
@@ -78,10 +78,10 @@ WRITERS = {
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder in which no file may grow beyond 20 kB (Python ignores the signal of that limit)."""
+    """A folder in which no file may grow beyond 10 kB (Python ignores the signal of that limit)."""
     Image.fromarray(NOISE[..., 0]).save(tmp_path / "reference.png")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     yield tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -98,7 +98,10 @@ def test_what_does_not_fit_is_named_and_the_earlier_file_stays(name: str, small_
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (errno.ENOSPC, r"No space left on device \(\d+ MB free\). Free space on that disk, or choose a folder on another"),
+        (
+            errno.ENOSPC,
+            r"No space left on device \(\d+ MB free\). Free space on that disk, or choose a folder on another",
+        ),
         (errno.EDQUOT, r"Disk quota exceeded \(\d+ MB free\). Your quota there is used up"),
         (errno.EROFS, r"Read-only file system. That file system can only be read"),
     ],
@@ -233,7 +236,7 @@ def test_leftovers_are_removed_but_nothing_else(tmp_path: Path, caplog: pytest.L
 def test_names_tell_the_living_from_the_dead(tmp_path: Path) -> None:
     assert not names_a_dead_writer(partial_path(tmp_path / "a"))
     assert names_a_dead_writer(named(tmp_path / "a", dead_pid()))
-    assert not names_a_dead_writer(tmp_path / ".part-0123456789ab-a")  # of an earlier version: not known
+    assert not names_a_dead_writer(tmp_path / ".part-0123456789ab-a")  # of an earlier version
 
 
 def test_folder_of_a_killed_process_goes_when_the_same_folder_is_written_again(tmp_path: Path) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver
@@ -33,7 +32,8 @@ NEUTRAL_IDS = frozenset(
 
 
 def _owner_on_stack(kind: type) -> Any:
-    frame = inspect.currentframe()
+    # not the locals of this frame itself, which would then keep all frames and what they hold alive
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, kind):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
@@ -78,8 +79,7 @@ class RunLocks:
 def locks_of_run() -> Iterator[RunLocks]:
     """Locks of the bundle run that is going on: kept from one stage to the next, given up when it ends or fails.
 
-    MONAI tells nobody that a run ends, but its workflow object dies then, and the locks with it. Outside of a run (a
-    component that is evaluated alone) the locks end with the block.
+    Outside of a run (a component that is evaluated alone) they are given up at the end of the block.
     """
     running = _workflows_on_stack()
     locks = _locks_of(running) if running else RunLocks()
@@ -125,7 +125,8 @@ def _take_export(locks: RunLocks, folder: Path) -> None:
 
 def _workflows_on_stack() -> list[ConfigWorkflow]:
     found = []
-    frame = inspect.currentframe()
+    # not of this frame itself, which would then keep all frames and the workflow alive
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, ConfigWorkflow):
@@ -146,5 +147,20 @@ def _locks_of(running: list[ConfigWorkflow]) -> RunLocks:
     if running[0] not in _RUNS:
         locks = RunLocks()
         _RUNS[running[0]] = (thread, locks)
-        weakref.finalize(running[0], locks.release)
+        _release_at_end(running[0], locks)
     return _RUNS[running[0]][1]
+
+
+def _release_at_end(workflow: ConfigWorkflow, locks: RunLocks) -> None:
+    """MONAI finalizes a workflow that ran well; one that failed is thrown away."""
+    finalize = weakref.WeakMethod(workflow.finalize)
+
+    def finalize_and_release() -> Any:
+        try:
+            method = finalize()
+            return method() if method is not None else None
+        finally:
+            locks.release()
+
+    workflow.finalize = finalize_and_release
+    weakref.finalize(workflow, locks.release)

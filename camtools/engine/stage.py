@@ -110,7 +110,7 @@ class _Stage:
         old = self._earlier(manifest)
         if old and old["fingerprint"] == fingerprint and old.get("items") == item_hash and self._intact(old):
             logger.info("%s: nothing changed since it finished, skipped", self.name)
-            self._note(manifest, old)
+            self._copy(manifest, old)
             return SKIP
         self._take_folder()
         if old and old["fingerprint"] == fingerprint:
@@ -162,7 +162,8 @@ class _Stage:
         copy = manifest.content["stages"].get(self.name)
         if record is None and copy is not None and self.folder.is_dir() and _same(copy.get("folder"), self.folder):
             logger.warning("%s: its record is taken from %s", self.name, manifest.path)
-            return dict(copy)
+            record = dict(copy)
+            write_json(record, self.record_path)
         return record
 
     def _outputs(self) -> dict[str, int]:
@@ -215,6 +216,9 @@ class _Stage:
 
     def _note(self, manifest: Manifest, record: Record) -> None:
         write_json(record, self.record_path)
+        self._copy(manifest, record)
+
+    def _copy(self, manifest: Manifest, record: Record) -> None:
         manifest.content["stages"][self.name] = record | {"folder": str(self.folder)}
         manifest.save()
 

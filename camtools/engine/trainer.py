@@ -56,10 +56,10 @@ class NetworkTrainer(SupervisedTrainer):
     """``monai.engines.SupervisedTrainer`` that can be killed at any time.
 
     After every epoch ``save_dir/checkpoint.pt`` holds the state of network, optimizer and schedule; :meth:`run` goes on
-    from it (where it is damaged, a warning says so and the training begins again). Random draws are fixed by the seed and the number of the epoch, so that a training that was killed and
-    resumed ends with the weights of one that was not. ``save_dir/model.pt`` holds the weights of the best epoch by
-    ``evaluator``'s key metric (the last epoch without one), ``history.json`` the curves, ``tensorboard/`` the same as
-    scalars.
+    from it (where it is damaged, a warning says so and the training begins again). Random draws are fixed by the seed
+    and the number of the epoch, so that a training that was killed and resumed ends with the weights of one that was
+    not. ``save_dir/model.pt`` holds the weights of the best epoch by ``evaluator``'s key metric (the last epoch without
+    one), ``history.json`` the curves, ``tensorboard/`` the same as scalars.
 
     Args:
         name: shown beside the progress bar.

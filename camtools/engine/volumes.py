@@ -77,7 +77,7 @@ class VolumePipeline:
 
         Raises:
             VolumesFailedError: one or more volumes failed.
-            StorageError: the disk is full, or nothing can be written for a like reason; the other volumes are not tried.
+            StorageError: the disk is full or the like; the other volumes are not tried.
             FileNotFoundError: a file of weights is missing.
         """
         load_weights(self.name, self.weights)
