@@ -98,9 +98,8 @@ class VolumePipeline:
             except Exception as error:
                 logger.exception("%s: %s failed", self.name, item["image"], exc_info=logger.isEnabledFor(logging.DEBUG))
                 failed.append((str(item["image"]), reason(error)))
-        for error in ranks.gather(stopped):
-            if error is not None:
-                raise error
+        for first in filter(None, ranks.gather(stopped)):
+            raise first
         failed = list(chain.from_iterable(ranks.gather(failed)))
         if failed:
             raise VolumesFailedError(self.name, failed, len(self.data))
