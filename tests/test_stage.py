@@ -163,3 +163,56 @@ def test_what_killed_processes_began_to_write_is_removed(tmp_path: Path) -> None
     (tmp_path / "first/.part-123-out.txt").write_text("half")
     run(tmp_path)
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == ["out.txt", "stage-first.json"]
+
+
+DAMAGED = [
+    "",
+    "{",
+    "\0" * 40,
+    "[]",
+    "3",
+    "null",
+    '{"stages": 3}',
+    '{"stages": {"first": []}, "files": []}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=lambda text: text[:12] or "empty")
+def test_damaged_manifest_is_made_anew(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    run(tmp_path)
+    before = record(tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    assert run(tmp_path, "x", stage="second", after=["first"]) == ["built", "run"]
+    assert f"{tmp_path / 'manifest.json'} is damaged" in caplog.text
+    assert record(tmp_path) == before
+    assert run(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text", [*DAMAGED, '{"fingerprint": "a", "status": "done", "outputs": 3}'], ids=lambda text: text[:12]
+)
+def test_damaged_record_is_taken_from_the_manifest(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    run(tmp_path)
+    path = tmp_path / "first/stage-first.json"
+    path.write_text(text)
+    assert run(tmp_path) == []
+    assert f"{path} is damaged" in caplog.text
+    assert json.loads(path.read_text())["outputs"] == {"out.txt": 1}
+    path.write_text(text)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=r"Expected .*first, the folder of 'first', .* without stage-first.json"):
+        (path.unlink(), run(tmp_path))
+
+
+def test_record_of_another_run_is_not_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(self: Writer) -> None:
+        path = self.folder / "stage-first.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"run": "another"}))
+
+    monkeypatch.setattr(Writer, "run", replace)
+    with pytest.raises(
+        RuntimeError, match=r"first: expected the record of this run in .*stage-first.json, found another"
+    ):
+        run(tmp_path)
+    assert record(tmp_path)["status"] == "running"

@@ -278,3 +278,31 @@ def test_last_batch_is_dropped_unless_it_is_the_only_one(blob_dataset: Path) -> 
     assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=8, drop_last=True)] == [8, 8]
     assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=8)] == [8, 8, 2]
     assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=20, drop_last=True)] == [18]
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "text", "another"])
+def test_damaged_checkpoint_is_named_and_the_training_begins_again(
+    blob_dataset: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer(blob_dataset, tmp_path / "whole", epochs=2).run()
+    trainer(blob_dataset, tmp_path / "parts", epochs=1).run()
+    path = tmp_path / "parts/checkpoint.pt"
+    if damage == "another":
+        torch.save({"network": {}}, path)
+    else:
+        path.write_bytes({"empty": b"", "half": path.read_bytes()[:2000], "text": b"text"}[damage])
+    trainer(blob_dataset, tmp_path / "parts", epochs=2).run()
+    assert f"test: {path} is damaged (" in caplog.text
+    assert torch.equal(weights(tmp_path / "parts/model.pt"), weights(tmp_path / "whole/model.pt"))
+
+
+@pytest.mark.parametrize("content", [b"", b"text"])
+def test_damaged_weights_are_named(blob_dataset: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "start.pt").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"test: expected trained weights .* in .*start\.pt, found a file that cannot be"
+    ):
+        load_weights("test", [(network(), tmp_path / "start.pt")])
+    torch.save([1], tmp_path / "start.pt")
+    with pytest.raises(ValueError, match=r"in .*start\.pt, found a list\. Name another file"):
+        load_weights("test", [(network(), tmp_path / "start.pt")])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import torch
 from numpy.typing import NDArray
+
+from camtools.data.partials import names_a_dead_writer, partial_path
+from camtools.data.storage import make_folder, storage_errors, sync_file, sync_folder, sync_tree
 
 __all__ = [
     "atomic_folder",
@@ -31,7 +34,11 @@ __all__ = [
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Temporary path beside ``path``; renamed to it when the block ends well, removed when it fails.
 
-    The temporary name keeps the suffixes of ``path``, since writers choose the format by them.
+    The content is on the disk before the file gets its name: after a power cut ``path`` is the old file or the new one,
+    whole. The temporary name keeps the suffixes of ``path``, since writers choose the format by them.
+
+    Raises:
+        StorageError: the file cannot be written (no space, no right to); the message names it and what to do.
 
     Example:
         >>> import tempfile; folder = Path(tempfile.mkdtemp())
@@ -41,13 +48,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         'done'
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".part-{uuid.uuid4().hex[:12]}-{target.name}")
+    make_folder(target.parent)
+    temporary = partial_path(target)
     try:
-        yield temporary
-        temporary.replace(target)
+        with storage_errors(target, temporary):
+            yield temporary
+            sync_file(temporary)
+            temporary.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
 
 
 @contextmanager
@@ -55,17 +66,33 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """New folder beside ``folder``; renamed to it when the block ends well, removed when it fails.
 
     ``folder`` is thus complete or absent. It must be absent or empty, see :func:`check_free_folder`.
+
+    Raises:
+        StorageError: it cannot be written; the message names it and what to do.
     """
-    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.partial"
-    partial.mkdir(parents=True)
+    make_folder(folder.parent)
+    _remove_dead_partials(folder)
+    partial = partial_path(folder, folder=True)
     try:
-        yield partial
-        # Python refuses on some systems to rename onto a folder, even an empty one.
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        with storage_errors(folder, partial):
+            partial.mkdir()
+            yield partial
+            sync_tree(partial)
+            # Python refuses on some systems to rename onto a folder, even an empty one.
+            if folder.exists():
+                check_free_folder(folder)
+                folder.rmdir()
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+def _remove_dead_partials(folder: Path) -> None:
+    """What killed processes of this machine had begun to write under this very name."""
+    for path in folder.parent.glob(glob.escape(f".{folder.name}.") + "*.partial"):
+        if names_a_dead_writer(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check_free_folder(folder: Path) -> None:
@@ -85,8 +112,8 @@ def check_free_folder(folder: Path) -> None:
 
 def atomic_save(content: Any, path: str | Path) -> None:
     """``torch.save`` through a temporary name, so that a killed run never leaves half a checkpoint."""
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        torch.save(content, handle)
 
 
 def write_json(content: Any, path: str | Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from camtools.data.errors import DataError
 
 __all__ = ["load_weights"]
 
@@ -19,6 +22,7 @@ def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]
 
     Raises:
         FileNotFoundError: a file is missing.
+        DataError: a file is damaged or holds something else.
     """
     for network, path in weights:
         if not Path(path).is_file():
@@ -26,4 +30,22 @@ def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]
                 f"{name}: expected trained weights at {path}, found no such file. Train first "
                 "(python -m monai.bundle run --config_file configs/train.yaml) or name another file."
             )
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network.load_state_dict(_read(name, Path(path)))
+
+
+def _read(name: str, path: Path) -> Mapping[str, Any]:
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    # zipfile, pickle and torch each raise kinds of their own for a damaged file
+    except Exception as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"{name}: expected trained weights (a state dictionary written by torch.save) in {path}, found a file that "
+            f"cannot be read: {first} It may be damaged: remove it and train again, or name another file."
+        ) from error
+    if not isinstance(weights, Mapping):
+        raise DataError(
+            f"{name}: expected trained weights (a state dictionary) in {path}, found a {type(weights).__name__}. "
+            "Name another file."
+        )
+    return weights

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from traceback import format_exception
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver
@@ -22,7 +22,8 @@ __all__ = ["active_parser", "begin_run", "find_bundle_root", "referenced_config"
 
 
 def _owner_on_stack(kind: type) -> Any:
-    frame = inspect.currentframe()
+    # not the locals of this frame itself, which would then keep all frames and what they hold alive
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, kind):

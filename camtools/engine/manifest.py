@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -14,8 +15,11 @@ from typing import Any
 from camtools import __version__
 from camtools.data.case_names import case_name
 from camtools.data.files import file_hash, write_json
+from camtools.engine.records import Record, as_record, read_json_object, records_below
 
 __all__ = ["Manifest", "digest", "digest_unread"]
+
+logger = logging.getLogger("camtools")
 
 PACKAGES = ("torch", "torchvision", "monai", "pytorch-ignite", "numpy", "nibabel", "numba")
 FILE_KEYS = ("image", "label")
@@ -61,29 +65,71 @@ def _stamp(path: str | Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _as_known_file(content: Any) -> Any:
+    """``content`` where it is size, time of change and hash of a file, else None."""
+    return content if isinstance(content, dict) and {"size", "mtime_ns", "sha256"} <= set(content) else None
+
+
 class Manifest:
     """``output_dir/manifest.json``: versions, configuration, input hashes, and what each stage wrote.
+
+    A manifest that is damaged is made anew from the records of the stages, with a warning.
 
     Args:
         output_dir: folder of the run.
     """
 
     def __init__(self, output_dir: str | Path) -> None:
-        self.path = Path(output_dir) / "manifest.json"
+        self.output_dir = Path(output_dir)
+        self.path = self.output_dir / "manifest.json"
         self.content: dict[str, Any] = {"stages": {}, "files": {}}
-        if self.path.is_file():
-            self.content |= json.loads(self.path.read_text(encoding="utf-8"))
+        found, why = read_json_object(self.path)
+        if found is not None:
+            self.content |= found
+            why = self._drop_unusable()
+        if why:
+            logger.warning("%s is damaged (%s); it is made anew from the records of the stages", self.path, why)
+            recovered = {str(record["name"]): (folder, record) for folder, record in records_below(self.output_dir)}
+            for name, (folder, record) in recovered.items():
+                self.content["stages"].setdefault(name, record | {"folder": str(folder)})
+
+    def _drop_unusable(self) -> str:
+        """Take out what is not as camtools writes it, and say what that was."""
+        unusable = []
+        for part, check in (("stages", as_record), ("files", _as_known_file)):
+            found = self.content[part]
+            kept = {}
+            if isinstance(found, dict):
+                kept = {name: value for name, value in found.items() if check(value) is not None}
+            if kept != found:
+                unusable.append(f"{part!r} is not what camtools writes there")
+            self.content[part] = kept
+        return ", ".join(unusable)
 
     def describe(self, config: Mapping[str, Any]) -> None:
         """Record the configuration, its seed and method, and the versions of what runs it."""
         self.content |= {
             "camtools": __version__,
+            "output_dir": str(self.output_dir.resolve()),
             "python": platform.python_version(),
             "versions": {name: version(name) for name in PACKAGES},
             "method": config.get("method"),
             "seed": config.get("seed"),
             "config": {name: value for name, value in config.items() if name != "_meta_"},
         }
+
+    def stage(self, name: str) -> tuple[Path, Record] | None:
+        """Folder and record of a finished stage; None where it is not finished.
+
+        The folder is found again where the whole run was moved or renamed since.
+        """
+        record = self.content["stages"].get(name)
+        if record is None or record["status"] != "done":
+            return None
+        folder, before = Path(str(record.get("folder", self.output_dir))), self.content.get("output_dir")
+        if isinstance(before, str) and folder.resolve().is_relative_to(before):
+            folder = self.output_dir / folder.resolve().relative_to(before)
+        return folder, record
 
     def hash_inputs(self, inputs: Iterable[Any]) -> str:
         """Hash of items (dictionaries whose ``image`` and ``label`` are files) and of plain paths.

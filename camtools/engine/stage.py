@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.utils import set_determinism
 
+from camtools.data.errors import DataError
 from camtools.data.files import write_json
+from camtools.data.partials import is_partial, remove_partial_files
 from camtools.engine.config import active_parser, referenced_config
+from camtools.engine.locks import LOCK_NAME
 from camtools.engine.manifest import Manifest, digest, digest_unread
 from camtools.engine.ranks import Ranks
+from camtools.engine.records import Record, read_record, record_path
+from camtools.engine.run_locks import RunLocks, locks_of_run
+from camtools.engine.signals import signals_as_exits
 from camtools.process import prepare_process
 
 __all__ = ["run_stage"]
@@ -51,17 +57,26 @@ def run_stage(
             the stage runs in place, finds by content which are new or changed, and keeps the results of the others.
         after: names of the stages that must be finished before.
 
+    The run holds its folders until it ends (:mod:`camtools.engine.run_locks`): ``output_dir`` and the folder of a stage
+    that works for itself alone, the folders of finished stages together with other runs that read them.
+
     Raises:
-        RuntimeError: a stage in ``after`` is not finished.
+        RuntimeError: a stage in ``after`` is not finished, or its files are those of another run by now.
+        FolderInUseError: another run works in one of the folders.
+        DataError: ``folder`` holds files that no stage wrote.
+        StorageError: the record cannot be written.
     """
     parser = active_parser()
-    stage = _Stage(name, Path(output_dir), Path(folder) if folder else None, writes)
     ranks = Ranks()
-    if ranks.first(lambda: stage.prepare(parser, build, list(inputs), list(items), after)) == WORK:
+    with locks_of_run() as locks:
+        stage = _Stage(name, Path(output_dir), Path(folder) if folder else None, writes, locks)
+        if ranks.first(lambda: stage.prepare(parser, build, list(inputs), list(items), after)) == SKIP:
+            return
         set_determinism(parser.get("seed", 0))
         prepare_process()
         started = time.perf_counter()
-        parser.get_parsed_content(build).run()
+        with signals_as_exits():
+            parser.get_parsed_content(build).run()
         ranks.gather("done")
         ranks.first(lambda: stage.finish(time.perf_counter() - started))
 
@@ -69,77 +84,147 @@ def run_stage(
 class _Stage:
     """Record of one stage, kept beside its files and copied into the manifest."""
 
-    def __init__(self, name: str, output_dir: Path, folder: Path | None, writes: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, output_dir: Path, folder: Path | None, writes: Sequence[str], locks: RunLocks
+    ) -> None:
         self.name = name
         self.writes = writes
         self.output_dir = output_dir
         self.folder = folder or output_dir
-        self.record_path = self.folder / f"stage-{name}.json"
+        self.locks = locks
+        self.owns_folder = self.folder.resolve() != output_dir.resolve()
+        self.record_path = record_path(self.folder, name)
+        self.token = uuid.uuid4().hex
 
     def prepare(self, parser: Any, build: str, inputs: list[Any], items: list[Any], after: Sequence[str]) -> int:
+        self.locks.hold(self.output_dir, "--output_dir DIR")
         manifest = Manifest(self.output_dir)
-        manifest.describe(parser.config)
         upstream = {previous: self._finished(manifest, previous) for previous in after}
+        manifest.describe(parser.config)
         config = referenced_config(parser, build)
         fingerprint = digest({"config": config, "after": upstream, "inputs": manifest.hash_inputs(inputs)})
-        old = json.loads(self.record_path.read_text(encoding="utf-8")) if self.record_path.is_file() else None
         item_hash = digest_unread(items)
-        record = {"name": self.name, "fingerprint": fingerprint, "items": item_hash, "status": "running"}
+        self._share_folder()
+        old = self._earlier(manifest)
+        if old and old["fingerprint"] == fingerprint and old.get("items") == item_hash and self._intact(old):
+            logger.info("%s: nothing changed since it finished, skipped", self.name)
+            self._copy(manifest, old)
+            return SKIP
+        self._take_folder()
         if old and old["fingerprint"] == fingerprint:
-            if old["status"] == "done" and old["items"] == item_hash and self._intact(old):
-                logger.info("%s: nothing changed since it finished, skipped", self.name)
-                self._note(manifest, old)
-                return SKIP
             logger.info("%s: continues in %s", self.name, self.folder)
-            self._remove_partial_files()
-        elif old and self.folder != self.output_dir:
+        elif old and self.owns_folder:
             self._move_aside()
+        elif self.owns_folder:
+            self._check_no_strangers()
+        self._remove_partial_files()
         logger.info("%s: starts", self.name)
-        write_json(record, self.record_path)
-        self._note(manifest, record)
+        record = {"name": self.name, "fingerprint": fingerprint, "items": item_hash, "status": "running"}
+        self._note(manifest, record | {"run": self.token})
         return WORK
 
     def finish(self, seconds: float) -> None:
-        record: dict[str, Any] = json.loads(self.record_path.read_text(encoding="utf-8"))
+        record = read_record(self.folder, self.name)
+        if record is None or record.get("run") != self.token:
+            raise RuntimeError(
+                f"{self.name}: expected the record of this run in {self.record_path}, found another one: something has "
+                "changed the folder meanwhile. What was written is not recorded as finished; run the stage again, and "
+                "let nothing else write there."
+            )
         record |= {"status": "done", "seconds": round(seconds, 1), "outputs": self._outputs()}
-        write_json(record, self.record_path)
         self._note(Manifest(self.output_dir), record)
+        self._share_folder()
         logger.info("%s: finished in %.1f s", self.name, seconds)
 
     def _finished(self, manifest: Manifest, previous: str) -> str:
-        record = manifest.content["stages"].get(previous, {})
-        if record.get("status") != "done":
+        found = manifest.stage(previous)
+        advice = f"Run it first: python -m monai.bundle run {previous} with the same arguments."
+        if found is None or not found[0].is_dir():
             raise RuntimeError(
-                f"'{self.name}' needs the stage '{previous}', which is not finished in {self.output_dir}. "
-                f"Run it first: python -m monai.bundle run {previous} with the same arguments."
+                f"'{self.name}' needs the stage '{previous}', which is not finished in {self.output_dir}. {advice}"
+            )
+        folder, record = found
+        if folder.resolve() != self.output_dir.resolve():
+            self.locks.share(folder, f"the folder of {previous}")
+        own = read_record(folder, previous)
+        if own is not None and (own["status"] != "done" or own["fingerprint"] != record["fingerprint"]):
+            raise RuntimeError(
+                f"'{self.name}' needs the files of the stage '{previous}' that {manifest.path} records. Since then "
+                f"another run has changed those in {folder}. {advice}"
             )
         return str(record["fingerprint"])
 
+    def _earlier(self, manifest: Manifest) -> Record | None:
+        """What was recorded before: beside the files, or where that is lost its copy in the manifest."""
+        record = read_record(self.folder, self.name)
+        copy = manifest.content["stages"].get(self.name)
+        if record is None and copy is not None and self.folder.is_dir() and _same(copy.get("folder"), self.folder):
+            logger.warning("%s: its record is taken from %s", self.name, manifest.path)
+            record = dict(copy)
+            write_json(record, self.record_path)
+        return record
+
     def _outputs(self) -> dict[str, int]:
-        if self.folder == self.output_dir:
-            files = [self.folder / name for name in self.writes]
-        else:
+        if self.owns_folder:
             files = [path for path in self.folder.rglob("*") if path.is_file()]
-        kept = [path for path in sorted(files) if path != self.record_path and not path.name.startswith("events.out")]
+        else:
+            files = [self.folder / name for name in self.writes]
+        kept = [path for path in sorted(files) if path != self.record_path and not _is_passing(path)]
         return {str(path.relative_to(self.folder)): path.stat().st_size for path in kept}
 
-    def _intact(self, record: dict[str, Any]) -> bool:
+    def _intact(self, record: Record) -> bool:
+        if record["status"] != "done":
+            return False
         paths = {self.folder / name: size for name, size in record["outputs"].items()}
         return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
+    def _share_folder(self) -> None:
+        if self.owns_folder:
+            self.locks.share(self.folder, f"the folder of {self.name}")
+
+    def _take_folder(self) -> None:
+        if self.owns_folder:
+            self.locks.hold(self.folder, f"the folder of {self.name}")
+
+    def _check_no_strangers(self) -> None:
+        """Files of nobody knows which configuration must not be taken for a stage that was killed."""
+        found = sorted(path.name for path in self.folder.iterdir() if not _is_passing(path))
+        if found:
+            raise DataError(
+                f"Expected {self.folder}, the folder of '{self.name}', to be new, empty or that of an earlier run, "
+                f"found {len(found)} entries without {self.record_path.name}, the first {found[0]!r}. Choose another "
+                "folder or move them away."
+            )
+
     def _remove_partial_files(self) -> None:
         """What processes that were killed had begun to write."""
-        if self.folder != self.output_dir:
-            for path in self.folder.rglob(".part-*"):
-                path.unlink()
+        remove_partial_files(self.output_dir)
+        remove_partial_files(self.output_dir / "panels", below=True)
+        if self.owns_folder:
+            remove_partial_files(self.folder, below=True)
 
     def _move_aside(self) -> None:
         number = 1
         while (aside := self.folder.with_name(f"{self.folder.name}.old-{number}")).exists():
             number += 1
+        self.locks.drop(self.folder)
         self.folder.rename(aside)
+        self._take_folder()
         logger.info("%s: configuration or data changed; the earlier files are kept in %s", self.name, aside)
 
-    def _note(self, manifest: Manifest, record: dict[str, Any]) -> None:
+    def _note(self, manifest: Manifest, record: Record) -> None:
+        write_json(record, self.record_path)
+        self._copy(manifest, record)
+
+    def _copy(self, manifest: Manifest, record: Record) -> None:
         manifest.content["stages"][self.name] = record | {"folder": str(self.folder)}
         manifest.save()
+
+
+def _is_passing(path: Path) -> bool:
+    """Whether a file is no result: a lock, something half written, or curves for TensorBoard."""
+    return path.name == LOCK_NAME or is_partial(path) or path.name.startswith("events.out")
+
+
+def _same(first: Any, second: Path) -> bool:
+    return isinstance(first, str) and Path(first).resolve() == second.resolve()

@@ -22,7 +22,9 @@ from torch.utils.data import DataLoader, DistributedSampler
 from camtools.data.files import atomic_save, write_json
 from camtools.data.samples import VolumeSamples
 from camtools.data.weights import load_weights
+from camtools.engine.checkpoints import read_checkpoint
 from camtools.engine.inferers import HalfPrecisionInferer
+from camtools.engine.run_locks import export_lock
 from camtools.networks import place_network
 
 __all__ = ["NetworkTrainer", "slice_loader"]
@@ -54,10 +56,10 @@ class NetworkTrainer(SupervisedTrainer):
     """``monai.engines.SupervisedTrainer`` that can be killed at any time.
 
     After every epoch ``save_dir/checkpoint.pt`` holds the state of network, optimizer and schedule; :meth:`run` goes on
-    from it. Random draws are fixed by the seed and the number of the epoch, so that a training that was killed and
-    resumed ends with the weights of one that was not. ``save_dir/model.pt`` holds the weights of the best epoch by
-    ``evaluator``'s key metric (the last epoch without one), ``history.json`` the curves, ``tensorboard/`` the same as
-    scalars.
+    from it (where it is damaged, a warning says so and the training begins again). Random draws are fixed by the seed
+    and the number of the epoch, so that a training that was killed and resumed ends with the weights of one that was
+    not. ``save_dir/model.pt`` holds the weights of the best epoch by ``evaluator``'s key metric (the last epoch without
+    one), ``history.json`` the curves, ``tensorboard/`` the same as scalars.
 
     Args:
         name: shown beside the progress bar.
@@ -132,15 +134,20 @@ class NetworkTrainer(SupervisedTrainer):
         return self.save_dir / "model.pt"
 
     def run(self) -> None:
-        """Train to the last epoch, from the checkpoint if there is one, and write the final weights."""
+        """Train to the last epoch, from the checkpoint if there is one, and write the final weights.
+
+        Raises:
+            FolderInUseError: another run is training for the same folder of ``export_path``.
+        """
         self._show_progress()
-        super().run()
-        if idist.get_rank() == 0:
-            weights = self.best["weights"] or self.bare_network.state_dict()
-            atomic_save(weights, self.model_path)
-            if self.export_path is not None:
-                atomic_save(weights, self.export_path)
-        idist.barrier()
+        with export_lock(self.export_path):
+            super().run()
+            if idist.get_rank() == 0:
+                weights = self.best["weights"] or self.bare_network.state_dict()
+                atomic_save(weights, self.model_path)
+                if self.export_path is not None:
+                    atomic_save(weights, self.export_path)
+            idist.barrier()
 
     def _attach_handlers(self) -> None:
         Average(output_transform=lambda output: output["loss"].detach().float()).attach(self, "loss")
@@ -166,10 +173,10 @@ class NetworkTrainer(SupervisedTrainer):
         ).attach(self)
 
     def _resume(self) -> None:
-        if not self.checkpoint_path.is_file():
+        state = read_checkpoint(self.name, self.checkpoint_path, self.state.device)
+        if state is None:
             load_weights(self.name, self.weights)
             return
-        state = torch.load(self.checkpoint_path, map_location=self.state.device, weights_only=True)
         self.bare_network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.lr_scheduler is not None:

@@ -18,6 +18,7 @@ from camtools.data.case_names import case_name, output_file, same_place
 from camtools.data.errors import DataError, reason
 from camtools.data.files import file_hash, input_hash_of, save_like
 from camtools.data.folders import check_file
+from camtools.data.storage import StorageError
 from camtools.data.weights import load_weights
 from camtools.engine.manifest import digest
 from camtools.engine.ranks import Ranks
@@ -79,6 +80,7 @@ class VolumePipeline:
         Raises:
             DataError: two outputs would be one file, or an output would overwrite an input.
             VolumesFailedError: one or more volumes failed.
+            StorageError: the disk is full or the like; the other volumes are not tried.
             FileNotFoundError: a file of weights is missing.
         """
         self._check_outputs()
@@ -87,13 +89,21 @@ class VolumePipeline:
             network.eval()
         ranks, rank = Ranks(), idist.get_rank()
         failed: list[tuple[str, str]] = []
+        stopped: StorageError | None = None
         share = self.data[rank :: idist.get_world_size()]
         for item in tqdm(share, desc=self.name, unit="volume", disable=None if rank == 0 else True):
             try:
                 self._process(item)
+            except StorageError as error:
+                failed.append((str(item["image"]), reason(error)))
+                if error.for_all_files:
+                    stopped = error
+                    break
             except Exception as error:
                 logger.exception("%s: %s failed", self.name, item["image"], exc_info=logger.isEnabledFor(logging.DEBUG))
                 failed.append((str(item["image"]), reason(error)))
+        for first in filter(None, ranks.gather(stopped)):
+            raise first
         failed = list(chain.from_iterable(ranks.gather(failed)))
         if failed:
             raise VolumesFailedError(self.name, failed, len(self.data))

@@ -94,7 +94,7 @@ def slice_picture(image: Array) -> Image.Image:
     Each channel is shown from its 0.5th to its 99.5th percentile.
     """
     factor = CELL / max(image.shape[:2])
-    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    size = (max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
     channels = [
         resize(windowed(channel), size, Image.Resampling.BICUBIC, 255).convert("L")
         for channel in np.atleast_3d(image).transpose(2, 0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -98,16 +99,34 @@ def _linked(value: Any, links: Mapping[str, str]) -> str:
 
 
 def data_uri(picture: Image.Image, quality: int = 88) -> str:
-    """A picture inside the page: as PNG where it has a palette (and with it transparent colours), else as JPEG.
+    """A picture inside the page: grey and RGB as JPEG, anything else (palette, transparency, 16 bits) as PNG.
 
     JPEG keeps the full colour resolution, so that thin outlines stay sharp.
 
     Args:
-        picture: grey, in colour, or with a palette.
+        picture: of any size; its mode one that PNG has.
         quality: of JPEG, 1..95.
+
+    Example:
+        >>> data_uri(Image.new("RGBA", (1, 1)))[:22]
+        'data:image/png;base64,'
     """
+    kind = "jpeg" if picture.mode in ("L", "RGB") else "png"
+    encoded = _jpeg(picture, quality) if kind == "jpeg" else _png(picture)
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    for optimize in (True, False):
+        stream = io.BytesIO()
+        # noise does not fit the buffer that Pillow makes for optimized files
+        with suppress(OSError):
+            picture.save(stream, format="jpeg", optimize=optimize, quality=quality, subsampling=0)
+            return stream.getvalue()
+    return _png(picture)
+
+
+def _png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
-    kind = "png" if picture.mode == "P" else "jpeg"
-    settings = {"quality": quality, "subsampling": 0} if kind == "jpeg" else {}
-    picture.save(stream, format=kind, optimize=True, **settings)
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    picture.save(stream, format="png", optimize=True)
+    return stream.getvalue()
