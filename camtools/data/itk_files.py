@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.data import ITKReader
 from numpy.typing import NDArray
 
+from camtools.data.affines import check_affine, itk_unit
 from camtools.data.errors import DataError, not_one_volume
 
-__all__ = ["read_itk"]
+__all__ = ["itk_geometry", "read_itk"]
 
 _DATA_FILE = re.compile(rb"^(?:data ?file:(?!=)|ElementDataFile\s*=)\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -49,6 +51,32 @@ def read_itk(source: Path) -> tuple[NDArray[Any], dict[str, Any]]:
         raise OSError("ITK finds no complete image in it") from error
     values, metadata = ITKReader().get_data(reader.GetOutput())
     return values, metadata
+
+
+def itk_geometry(source: Path) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Affine in RAS, in mm, and shape of a file, from its header alone.
+
+    Raises:
+        DataError: an affine or a unit that cannot be used.
+        ImportError: ITK is not installed.
+        RuntimeError: ITK cannot read the header.
+    """
+    import itk
+
+    header = itk.ImageIOFactory.CreateImageIO(str(source), itk.CommonEnums.IOFileMode_ReadMode)
+    if header is None:
+        raise RuntimeError(f"ITK does not recognise {source}")
+    header.SetFileName(str(source))
+    header.ReadImageInformation()
+    axes = min(header.GetNumberOfDimensions(), 3)
+    affine = np.eye(4)
+    for axis in range(axes):
+        affine[:axes, axis] = np.asarray(header.GetDirection(axis))[:axes] * header.GetSpacing(axis)
+        affine[axis, 3] = header.GetOrigin(axis)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # ITK's axes run to the left and to the back
+    affine[:3] *= itk_unit(source)
+    check_affine(affine, source, "spacing, directions and origin")
+    return affine, (*(int(header.GetDimensions(axis)) for axis in range(axes)), 1, 1)[:3]
 
 
 def _check_attached(source: Path) -> None:

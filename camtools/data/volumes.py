@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, NibabelReader, PILReader
 from monai.transforms import EnsureChannelFirst
-from monai.utils import ImageMetaKey
+from monai.utils import ImageMetaKey, MetaKeys
 from numpy.typing import NDArray
 
 from camtools.data.datalist import is_itk_file, is_photograph
 from camtools.data.errors import DataError, not_one_volume
-from camtools.data.geometry import slice_axis_of
+from camtools.data.geometry import PLANES, SliceAxis, anatomical_axes, slice_axis_of
+from camtools.data.headers import header_affine
 from camtools.data.itk_files import read_itk
 
 __all__ = ["check_same_geometry", "mask_tags", "read_volume", "slice_tags", "tagged_items"]
@@ -39,7 +40,10 @@ def read_volume(path: str | Path) -> MetaTensor:
     if source.stat().st_size == 0:
         raise DataError(f"{source} is empty (0 bytes). Copy or export the file again.")
     try:
+        affine = header_affine(source)  # before the voxels: MONAI's readers end in errors of linear algebra
         values, header = _read(source)
+        if affine is not None:
+            header |= {MetaKeys.AFFINE: affine, MetaKeys.ORIGINAL_AFFINE: affine.copy()}
         header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage names its files after it
         image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values.astype(np.float32), header))
     except (DataError, ImportError):
@@ -108,13 +112,13 @@ def mask_tags(mask: torch.Tensor, axis: int, min_area_fraction: float = 0.0) -> 
     return [int(value > min_area_fraction) for value in fraction.tolist()]
 
 
-def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis: int | None = None) -> list[int]:
+def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis: SliceAxis = None) -> list[int]:
     """Slice tags of a volume: the given ones, else derived from its mask (``mask_tags``).
 
     Args:
         item: ``image``, and ``slice_labels`` or ``label`` (see :func:`camtools.data.load_datalist`).
         min_area_fraction: 0..1, used only where tags are derived from a mask.
-        slice_axis: array axis of the slices in the file; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
 
     Raises:
         DataError: there are neither tags nor a mask, or their number differs from the number of slices.
@@ -133,17 +137,29 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
     if len(tags) != slices:
         raise DataError(
             f"{image_path} has {slices} slices along axis {axis} (shape {tuple(source.shape[1:])}), but "
-            f"{len(tags)} slice tags were given: expected one per slice. Correct 'slice_labels' or give slice_axis."
+            f"{len(tags)} slice tags were given: expected one per slice. {_advice(source, len(tags))}"
         )
     if not set(tags) <= {0, 1}:
         raise DataError(f"The slice tags of {image_path} must be 0 or 1, found {sorted(set(tags))}.")
     return [int(tag) for tag in tags]
 
 
+def _advice(source: MetaTensor, tags: int) -> str:
+    """What to do about a wrong number of tags: they may be those of another axis."""
+    fitting = [axis for axis, size in enumerate(source.shape[1:]) if size == tags]
+    if len(fitting) != 1:
+        return "Correct 'slice_labels' or give slice_axis."
+    plane = PLANES[anatomical_axes(np.asarray(source.affine))[fitting[0]]]
+    return (
+        f"They fit axis {fitting[0]}: where the slices are {plane}, give --slice_axis {plane}; else correct "
+        "'slice_labels'."
+    )
+
+
 def tagged_items(
     data: Sequence[dict[str, Any]],
     min_area_fraction: float = 0.0,
-    slice_axis: int | None = None,
+    slice_axis: SliceAxis = None,
     keep_masks: bool = False,
 ) -> list[dict[str, Any]]:
     """Items with their slice tags and without their masks; items that have neither tags nor a mask are left out.

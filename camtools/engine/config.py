@@ -31,6 +31,9 @@ NEUTRAL_IDS = frozenset(
     }
 )
 
+# ids whose value is decided by the data: it is recorded, not the expression
+DECIDED_IDS = frozenset({"slicing"})
+
 
 def _owner_on_stack(kind: type) -> Any:
     frame = inspect.currentframe()
@@ -86,7 +89,7 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
         item: id such as ``"classifier#trainer"``.
 
     Returns:
-        Raw content by id. Ids that only say where to run (bundle, data and output folder, device) are left out.
+        Raw content by id, and the value of those that the data decide. Ids that only say where to run (bundle, data and output folder, device) are left out.
 
     Example:
         >>> parser = ConfigParser({"a": {"x": "@b"}, "b": "$@c + 1", "c": 2, "d": 3})
@@ -98,6 +101,9 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
     while queue:
         name = queue.pop()
         if name in found or name.split("::")[0] in NEUTRAL_IDS:
+            continue
+        if name in DECIDED_IDS:
+            found[name] = parser.get_parsed_content(name)
             continue
         found[name] = parser[name]
         references = ReferenceResolver.find_refs_in_config(config=parser[name], id=name)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from camtools.data.datalist import case_name
 from camtools.data.errors import DataError
-from camtools.data.geometry import slice_axis_of
+from camtools.data.geometry import SliceAxis, slice_axis_of
 from camtools.data.volumes import read_volume
 from camtools.engine.cam_tables import write_csv
 from camtools.metrics import ObjectCounts, TwoClassCounts, connected_objects, object_counts, two_class_counts
@@ -71,7 +71,7 @@ class PooledScores:
         pseudo_label_dir: folder of the other outputs; None scores the predictions alone.
         suffixes: ending of the file's name, after the case, of ``"cam"`` and ``"pseudo_mask"`` in ``pseudo_label_dir``;
             one that is not named is not scored.
-        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
 
     Raises:
         ValueError: another name of an output.
@@ -84,7 +84,7 @@ class PooledScores:
         output_dir: str | Path,
         pseudo_label_dir: str | Path | None = None,
         suffixes: Mapping[str, str] | None = None,
-        slice_axis: int | None = None,
+        slice_axis: SliceAxis = None,
     ) -> None:
         suffixes = dict(suffixes or {})
         unknown = sorted(set(suffixes) - set(POOLED_OUTPUTS[:-1]))
