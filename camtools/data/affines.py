@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +196,7 @@ def _shown(values: Matrix) -> str:
     return np.array2string(np.asarray(values), precision=4, separator=", ").replace("\n", "")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _say(message: str) -> None:
     """A warning, once in a process: a file is read several times in a run."""
     logger.warning(message)

@@ -95,7 +95,8 @@ def anatomical_axes(affine: NDArray[Any]) -> tuple[int, int, int]:
     matrix = np.asarray(affine, dtype=float)[:3, :3]
     direction = np.abs(matrix / np.linalg.norm(matrix, axis=0))
     best, score = (0, 1, 2), -1.0
-    for world in permutations(range(3)):
+    for first, second, third in permutations(range(3)):
+        world = (first, second, third)
         found = float(np.prod([direction[row, column] for column, row in enumerate(world)]))
         if found > score + _TIE:
             best, score = world, found

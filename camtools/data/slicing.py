@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _stamp(path: Any) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=None)
+@cache
 def _said_by(path: str, size: int, changed: int) -> tuple[str, bool] | None:
     """Plane that a header says, and whether clearly; None for 2D images and for what cannot be read."""
     try:
@@ -156,7 +156,7 @@ def _said_by(path: str, size: int, changed: int) -> tuple[str, bool] | None:
     return PLANES[anatomical_axes(affine)[stacking_axis(affine, shape)]], is_clear_stack(affine, shape)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _say(level: int, message: str) -> None:
     """A message of the log, once in a process: several steps of a run ask for the same decision."""
     logger.log(level, message)

@@ -75,7 +75,8 @@ def load_trained_classifier(
     """Build what a bundle's ``train.yaml`` describes up to the classifier, and load the weights it was trained to.
 
     The configuration gives the ids ``classifier#network``, ``classifier_dir`` (weights in its ``model.pt``),
-    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slicing`` (else ``slice_axis``), ``min_area_fraction`` and ``crf``
+    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slicing`` (else ``slice_axis``),
+    ``min_area_fraction`` and ``crf``
     (else the parameters of the Cfd-CAM paper). Items of the training split are not read.
 
     Args:

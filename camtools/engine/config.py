@@ -89,7 +89,8 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
         item: id such as ``"classifier#trainer"``.
 
     Returns:
-        Raw content by id, and the value of those that the data decide. Ids that only say where to run (bundle, data and output folder, device) are left out.
+        Raw content by id, and the value of those that the data decide (``slicing``).
+        Ids that only say where to run (bundle, data and output folder, device) are left out.
 
     Example:
         >>> parser = ConfigParser({"a": {"x": "@b"}, "b": "$@c + 1", "c": 2, "d": 3})

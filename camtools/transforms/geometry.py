@@ -98,7 +98,7 @@ class SliceAxisLastd(MapTransform, InvertibleTransform):
 
 
 class InPlaneSpacingd(MapTransform, InvertibleTransform):
-    """Resample each slice to one pixel size; slices stay what they are, whatever the affine: nothing is mixed over them.
+    """Resample each slice to one pixel size, by itself: values of different slices are never mixed.
 
     Expects the slice axis last (:class:`SliceAxisLastd`). The first pixel stays where it is, and the affine keeps its
     directions: a sheared one (a CT with gantry tilt) stays sheared. ``Invertd`` gives the shape and the affine back.
@@ -169,7 +169,9 @@ def _step(pixel_size: float, spacing: float) -> float:
 
 
 def _new_length(count: int, step: float) -> int:
-    return round((count - 1) / step + 1)
+    length = (count - 1) / step + 1
+    halves = round(2 * length) / 2  # a spacing rounded otherwise must not make a pixel more
+    return round(halves if abs(length - halves) < 1e-4 else length)
 
 
 def _check_size(volume: MetaTensor, spacing: Any, pixel_size: float, size: tuple[int, int]) -> None:

@@ -34,11 +34,11 @@ def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int,
     for axis, (step, count) in enumerate(zip(steps, size, strict=True), start=1):
         last = volume.shape[axis] - 1
         place = (torch.arange(count, dtype=torch.float64, device=volume.device) * step).clamp(max=last)
-        # rounding must not move a pixel that lies on one of the input
-        nearest = place.round()
-        place = torch.where((place - nearest).abs() < 1e-6, nearest, place)
+        # a spacing rounded otherwise must not choose another pixel where two are equally near
+        halves = (2 * place).round() / 2
+        place = torch.where((place - halves).abs() < 1e-4, halves, place)
         if mode == "nearest":
-            volume = volume.index_select(axis, nearest.long())
+            volume = volume.index_select(axis, place.round().long())
             continue
         low = place.floor().long()
         shape = [-1 if index == axis else 1 for index in range(volume.ndim)]
