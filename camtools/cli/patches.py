@@ -21,18 +21,23 @@ def patches(
     pixel_size: Annotated[
         float | None, typer.Option(help="In mm, as in the bundle; by default the image's own.")
     ] = None,
-    slice_axis: Annotated[int | None, typer.Option(help="Array axis of the slices, as in the bundle.")] = None,
+    slice_axis: Annotated[
+        str | None, typer.Option(help="As in the bundle: axial, coronal, sagittal, or an array axis (0, 1, 2).")
+    ] = None,
     derive: Annotated[bool, typer.Option(help="Fill the classes in from the masks, as in a benchmark.")] = False,
     crops: Annotated[Path | None, typer.Option(help="New folder for a picture of every patch.")] = None,
 ) -> None:
     """List the patches of a dataset in a CSV, to be tagged with the classes that each of them shows."""
-    from camtools.data import PatchTagger, load_datalist
+    from camtools.data import PatchTagger, dataset_slice_axis, load_datalist
     from camtools.data.patch_tags import write_patch_crops, write_patch_tags
     from camtools.patches import PatchGrid
     from camtools.transforms import whole_volume
 
     with plain_errors():
-        tagger = PatchTagger(whole_volume(pixel_size, slice_axis), PatchGrid(patch_size, patch_stride))
+        everything = [item for name in ("training", "validation", "test") for item in load_datalist(dataset_dir, name)]
+        number = int(slice_axis) if slice_axis and slice_axis.isdigit() else slice_axis
+        prepare = whole_volume(pixel_size, dataset_slice_axis(everything, number))
+        tagger = PatchTagger(prepare, PatchGrid(patch_size, patch_stride))
         items = load_datalist(dataset_dir, split)
         count = write_patch_tags(items, tagger, out, derive)
         if crops is not None:

@@ -8,6 +8,7 @@ from camtools.data.patch_tags import PatchTagger, patch_tagged_items
 from camtools.data.patches import PatchDataset
 from camtools.data.shards import shard_folder, shard_items
 from camtools.data.slices import SliceDataset
+from camtools.data.slicing import dataset_slice_axis
 from camtools.data.volumes import read_volume, slice_tags, tagged_items
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "SliceDataset",
     "builtin_dataset",
     "case_name",
+    "dataset_slice_axis",
     "list_volumes",
     "load_datalist",
     "patch_tagged_items",

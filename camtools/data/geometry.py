@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 __all__ = [
-    "slice_axis_codes",
+    "PLANES",
+    "SliceAxis",
+    "anatomical_axes",
+    "check_slice_axis",
+    "is_clear_stack",
+    "resolve_slice_axis",
     "slice_axis_of",
     "slices_to_volume",
     "stacking_axis",
+    "turn_to_slices",
     "volume_to_slices",
     "voxel_spacing",
 ]
+
+SliceAxis = int | str | None
+
+PLANES = ("sagittal", "coronal", "axial")  # slices across R, A, S
+AUTO = "auto:"
+
+CLEAR = 1.5  # spacing of slices against that of pixels
+_SQUARE = 1.05  # two spacings within this factor are those of square pixels
+_TIE = 1e-3
 
 
 def voxel_spacing(affine: Any) -> NDArray[Any]:
@@ -31,43 +46,125 @@ def voxel_spacing(affine: Any) -> NDArray[Any]:
 
 
 def stacking_axis(affine: NDArray[Any], shape: tuple[int, ...] | None = None) -> int:
-    """Array axis along which slices are stacked: the one with the largest spacing; on a tie the last of them.
+    """Array axis along which slices are stacked, as the spacing tells it.
+
+    It is the axis with the largest spacing; on a tie the last of them. Where the two larger spacings are equal (within
+    5 %) and the third is smaller, they are square pixels and the third is the distance of thin slices.
 
     Args:
         affine: ``(4, 4)`` voxel-to-world matrix in mm.
         shape: spatial shape; an axis of length 1 (a 2D image) wins over every spacing.
 
     Example:
-        >>> stacking_axis(np.diag([1.0, 6.5, 1.0, 1.0]))
-        1
+        >>> stacking_axis(np.diag([1.0, 6.5, 1.0, 1.0])), stacking_axis(np.diag([0.7, 0.7, 0.5, 1.0]))
+        (1, 2)
     """
     if shape is not None and 1 in shape:
         return len(shape) - 1 - list(shape)[::-1].index(1)
     spacing = voxel_spacing(affine)
+    smallest, middle, largest = np.sort(spacing)
+    if largest < middle * _SQUARE and smallest * _SQUARE < middle:
+        return int(spacing.argmin())
     # formats store the same affine with other rounding: a micrometre less is a tie
     return int(np.flatnonzero(spacing > spacing.max() - 1e-3)[-1])
 
 
-def slice_axis_of(volume: MetaTensor, slice_axis: int | None = None) -> int:
-    """Array axis of the slices of a ``(C, X, Y, Z)`` volume: the given one, else its :func:`stacking_axis`."""
-    if slice_axis is not None:
-        return slice_axis
-    return stacking_axis(np.asarray(volume.affine), tuple(volume.shape[1:]))
-
-
-def slice_axis_codes(affine: NDArray[Any], axis: int) -> str:
-    """Orientation codes that put array axis ``axis`` last and the in-plane axes in R, A, S order.
-
-    The direction of the slice axis is kept, so that slice ``k`` of the file stays slice ``k`` and its tag stays valid.
+def is_clear_stack(affine: NDArray[Any], shape: tuple[int, ...]) -> bool:
+    """Whether a volume says itself how its slices are stacked: their distance is 1.5 times the pixels' size or more.
 
     Example:
-        >>> slice_axis_codes(np.diag([-6.5, -1.0, 1.0, 1.0]), axis=0)
-        'ASL'
+        >>> is_clear_stack(np.diag([0.7, 0.7, 5.0, 1.0]), (9, 9, 9))
+        True
+        >>> is_clear_stack(np.diag([0.7, 0.7, 0.5, 1.0]), (9, 9, 9))
+        False
     """
-    codes = nib.aff2axcodes(np.asarray(affine, dtype=float))
-    world = nib.io_orientation(np.asarray(affine, dtype=float))[:, 0].astype(int)
-    in_plane = sorted(int(world[index]) for index in range(3) if index != axis)
-    return "".join("RAS"[index] for index in in_plane) + str(codes[axis])
+    _, middle, largest = np.sort(voxel_spacing(affine))
+    return 1 in shape or bool(largest >= middle * CLEAR * (1 - _TIE))
+
+
+def anatomical_axes(affine: NDArray[Any]) -> tuple[int, int, int]:
+    """World axis (0, 1, 2 for R, A, S) that each array axis runs along most, every one of them once.
+
+    Among assignments that are equally good up to rounding (an axis at 45 degrees), the first one is taken, so that two
+    files with the same affine, rounded differently, get the same one.
+
+    Example:
+        >>> anatomical_axes(np.array([[0.0, 0.0, 3.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0, 0, 0, 1]]))
+        (1, 2, 0)
+    """
+    matrix = np.asarray(affine, dtype=float)[:3, :3]
+    direction = np.abs(matrix / np.linalg.norm(matrix, axis=0))
+    best, score = (0, 1, 2), -1.0
+    for first, second, third in permutations(range(3)):
+        world = (first, second, third)
+        found = float(np.prod([direction[row, column] for column, row in enumerate(world)]))
+        if found > score + _TIE:
+            best, score = world, found
+    return best
+
+
+def check_slice_axis(slice_axis: Any) -> SliceAxis:
+    """The setting ``slice_axis`` itself, once it is known to be one.
+
+    It is an array axis (0, 1, 2); an anatomical plane, ``"axial"``, ``"coronal"`` or ``"sagittal"``, for the array axis
+    that runs across it; None, by the spacing of each file alone; or what
+    :func:`camtools.data.dataset_slice_axis` decides for a dataset, such as ``"auto:axial"``.
+
+    Raises:
+        ValueError: it is something else.
+
+    Example:
+        >>> check_slice_axis("axial")
+        'axial'
+    """
+    number = isinstance(slice_axis, int) and not isinstance(slice_axis, bool) and 0 <= slice_axis <= 2
+    if slice_axis is None or number or (isinstance(slice_axis, str) and slice_axis.removeprefix(AUTO) in PLANES):
+        return slice_axis  # type: ignore[no-any-return]
+    raise ValueError(
+        f"slice_axis must be 0, 1, 2 or None (largest spacing), got {slice_axis!r}. It may also be axial, coronal or "
+        "sagittal."
+    )
+
+
+def resolve_slice_axis(affine: NDArray[Any], shape: tuple[int, ...], slice_axis: SliceAxis = None) -> int:
+    """Array axis of the slices of a volume: what ``slice_axis`` (:func:`check_slice_axis`) means for it.
+
+    A 2D image is always one slice. ``"auto:axial"`` leaves a clear stack (:func:`is_clear_stack`) its own direction.
+
+    Example:
+        >>> thin = np.diag([1.0, 1.0, 1.0, 1.0])[[2, 0, 1, 3]]  # array axis 1 runs along S
+        >>> resolve_slice_axis(thin, (9, 9, 9), "coronal"), resolve_slice_axis(thin, (9, 9, 9))
+        (2, 2)
+    """
+    if isinstance(slice_axis, int):
+        return slice_axis
+    if slice_axis is None or 1 in shape or (slice_axis.startswith(AUTO) and is_clear_stack(affine, shape)):
+        return stacking_axis(affine, shape)
+    return anatomical_axes(affine).index(PLANES.index(slice_axis.removeprefix(AUTO)))
+
+
+def slice_axis_of(volume: MetaTensor, slice_axis: SliceAxis = None) -> int:
+    """Array axis of the slices of a ``(C, X, Y, Z)`` volume; see :func:`resolve_slice_axis`."""
+    return resolve_slice_axis(np.asarray(volume.affine), tuple(volume.shape[1:]), slice_axis)
+
+
+def turn_to_slices(affine: NDArray[Any], axis: int) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """How to turn a volume so that array axis ``axis`` is last and the in-plane axes run along R, A, S, in this order.
+
+    The slice axis is never reversed, so that slice ``k`` of the file stays slice ``k`` and its tag stays valid.
+
+    Returns:
+        The array axes in their new order, and which of the new axes are reversed.
+
+    Example:
+        >>> turn_to_slices(np.diag([-6.5, -1.0, 1.0, 1.0]), axis=0)
+        ((1, 2, 0), (True, False, False))
+    """
+    world = anatomical_axes(affine)
+    first, second = sorted((index for index in range(3) if index != axis), key=world.__getitem__)
+    matrix = np.asarray(affine, dtype=float)
+    flips = (bool(matrix[world[first], first] < 0), bool(matrix[world[second], second] < 0), False)
+    return (first, second, axis), flips
 
 
 def volume_to_slices(volume: torch.Tensor) -> torch.Tensor:

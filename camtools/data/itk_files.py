@@ -11,12 +11,13 @@ import numpy as np
 from monai.data import ITKReader
 from numpy.typing import NDArray
 
+from camtools.data.affines import check_affine, itk_unit
 from camtools.data.errors import DataError, damaged, not_one_volume, size_in_words, too_large
 from camtools.data.file_kinds import not_the_format
 from camtools.data.nifti_files import LARGEST_EXPANSION
 from camtools.data.voxels import as_float32
 
-__all__ = ["read_itk"]
+__all__ = ["itk_geometry", "read_itk"]
 
 _HEADER = 1 << 16  # bytes in which a header ends
 _COMPRESSED = re.compile(rb"^(?:encoding:\s*|CompressedData\s*=\s*)(gz|bz|true)", re.IGNORECASE | re.MULTILINE)
@@ -104,6 +105,32 @@ def _check_whole_numbers(source: Path, values: NDArray[Any], header: Any, itk: A
             f"{source} holds whole numbers up to {largest:.10g}: expected numbers that float32 can hold, as all up to "
             f"{2**24} are. Subtract an offset, divide them, or save the volume as float32, if rounded numbers will do."
         )
+
+
+def itk_geometry(source: Path) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Affine in RAS, in mm, and shape of a file, from its header alone.
+
+    Raises:
+        DataError: an affine or a unit that cannot be used.
+        ImportError: ITK is not installed.
+        RuntimeError: ITK cannot read the header.
+    """
+    import itk
+
+    header = itk.ImageIOFactory.CreateImageIO(str(source), itk.CommonEnums.IOFileMode_ReadMode)
+    if header is None:
+        raise RuntimeError(f"ITK does not recognise {source}")
+    header.SetFileName(str(source))
+    header.ReadImageInformation()
+    axes = min(header.GetNumberOfDimensions(), 3)
+    affine = np.eye(4)
+    for axis in range(axes):
+        affine[:axes, axis] = np.asarray(header.GetDirection(axis))[:axes] * header.GetSpacing(axis)
+        affine[axis, 3] = header.GetOrigin(axis)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # ITK's axes run to the left and to the back
+    affine[:3] *= itk_unit(source)
+    check_affine(affine, source, "spacing, directions and origin")
+    return affine, (*(int(header.GetDimensions(axis)) for axis in range(axes)), 1, 1)[:3]
 
 
 def _check_attached(source: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from camtools.data.case_names import case_name, output_file
+from camtools.data.geometry import SliceAxis
 from camtools.data.samples import VolumeSamples
 from camtools.data.volumes import slice_tags
 
@@ -41,7 +42,7 @@ class SliceDataset(VolumeSamples):
             written there, ``(K, H, W)`` in [0, 1], one channel for each of ``pseudo_labels``.
         pseudo_labels: kinds of pseudo-label to load, see ``pseudo_label_files``.
         min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
-        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
         repeats: samples of each slice in an epoch, for random crops of large images.
         seed: with the epoch, it fixes the random draws of ``transform`` (``set_epoch``).
 
@@ -59,7 +60,7 @@ class SliceDataset(VolumeSamples):
         pseudo_label_dir: str | Path | None = None,
         pseudo_labels: Sequence[str] = ("cam", "spl"),
         min_area_fraction: float = 0.0,
-        slice_axis: int | None = None,
+        slice_axis: SliceAxis = None,
         repeats: int = 1,
         seed: int = 0,
     ) -> None:

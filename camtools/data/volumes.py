@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst
-from monai.utils import ImageMetaKey
+from monai.utils import ImageMetaKey, MetaKeys
 
 from camtools.data.dataset_items import tag_problem
 from camtools.data.errors import DataError, too_large
 from camtools.data.folders import check_file
-from camtools.data.geometry import slice_axis_of
+from camtools.data.geometry import PLANES, SliceAxis, anatomical_axes, slice_axis_of
+from camtools.data.headers import header_affine
 from camtools.data.itk_files import read_itk
 from camtools.data.masks import mask_tags, one_mask
 from camtools.data.nifti_files import read_nifti
@@ -75,12 +77,15 @@ def _read(source: Path, mask: bool) -> MetaTensor:
 
 def _volume(source: Path, mask: bool) -> MetaTensor:
     """``(C, X, Y, Z)``, of any values."""
+    affine = header_affine(source)  # before the voxels: MONAI's readers end in errors of linear algebra
     if is_itk_file(source):
         values, header = read_itk(source)
     elif is_photograph(source):
         values, header = read_photograph(source, numbers=mask)
     else:
         values, header = read_nifti(source)
+    if affine is not None:
+        header |= {MetaKeys.AFFINE: affine, MetaKeys.ORIGINAL_AFFINE: affine.copy()}
     header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage names its files after it
     image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values, header))
     if image.ndim == 3:  # a 2D image
@@ -107,13 +112,13 @@ def check_same_geometry(image: MetaTensor, mask: MetaTensor, image_path: str, ma
         )
 
 
-def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis: int | None = None) -> list[int]:
+def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis: SliceAxis = None) -> list[int]:
     """Slice tags of a volume: the given ones, else derived from its mask (``mask_tags``).
 
     Args:
         item: ``image``, and ``slice_labels`` or ``label`` (see :func:`camtools.data.load_datalist`).
         min_area_fraction: 0..1, used only where tags are derived from a mask.
-        slice_axis: array axis of the slices in the file; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
 
     Raises:
         DataError: there are neither tags nor a mask, or tags other than 0 and 1, or their number differs from the
@@ -136,15 +141,27 @@ def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis:
     if len(tags) != slices:
         raise DataError(
             f"{image_path} has {slices} slices along axis {axis} (shape {tuple(source.shape[1:])}), but "
-            f"{len(tags)} slice tags were given: expected one per slice. Correct 'slice_labels' or give slice_axis."
+            f"{len(tags)} slice tags were given: expected one per slice. {_advice(source, len(tags))}"
         )
     return [int(tag) for tag in tags]
+
+
+def _advice(source: MetaTensor, tags: int) -> str:
+    """What to do about a wrong number of tags: they may be those of another axis."""
+    fitting = [axis for axis, size in enumerate(source.shape[1:]) if size == tags]
+    if len(fitting) != 1:
+        return "Correct 'slice_labels' or give slice_axis."
+    plane = PLANES[anatomical_axes(np.asarray(source.affine))[fitting[0]]]
+    return (
+        f"They fit axis {fitting[0]}: where the slices are {plane}, give --slice_axis {plane}; else correct "
+        "'slice_labels'."
+    )
 
 
 def tagged_items(
     data: Sequence[dict[str, Any]],
     min_area_fraction: float = 0.0,
-    slice_axis: int | None = None,
+    slice_axis: SliceAxis = None,
     keep_masks: bool = False,
 ) -> list[dict[str, Any]]:
     """Items with their slice tags and without their masks; items that have neither tags nor a mask are left out.

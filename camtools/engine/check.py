@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,10 @@ from camtools.data.case_names import case_clashes, case_name
 from camtools.data.channels import check_channels
 from camtools.data.errors import DataError
 from camtools.data.files import write_json
-from camtools.data.geometry import voxel_spacing
+from camtools.data.geometry import SliceAxis, slice_axis_of, voxel_spacing
 from camtools.data.patch_tags import PatchTagger
+from camtools.data.slicing import dataset_slice_axis, plane_of
+from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import check_same_geometry, read_mask, read_volume, slice_tags
 from camtools.engine.ranks import on_first_rank
 
@@ -28,11 +31,14 @@ logger = logging.getLogger("camtools")
 class DatasetCheck:
     """Read every volume, mask and tag of a dataset and write what was found to ``dataset_check.json``.
 
+    For each volume it says what was decided on slices for the dataset (``slicing``), which array axis that is in the
+    file (``slice_axis``) and its anatomical ``plane``.
+
     Args:
         splits: items by name of the split. Training items need slice tags, given or derived from a mask.
         output_dir: folder of the run.
         min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
-        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
         patch_tagger: for methods that learn from patches; it is their tags that training items need then.
         workers: threads that read.
         channels: of the images, as the networks take them; None: any number.
@@ -43,7 +49,7 @@ class DatasetCheck:
         splits: Mapping[str, Sequence[dict[str, Any]]],
         output_dir: str | Path,
         min_area_fraction: float = 0.0,
-        slice_axis: int | None = None,
+        slice_axis: SliceAxis = None,
         patch_tagger: PatchTagger | None = None,
         workers: int = 4,
         channels: int | None = None,
@@ -64,6 +70,7 @@ class DatasetCheck:
             DataError: names every unusable file; or the training split is empty or has tags of one class only.
         """
         work = [(split, item) for split, items in self.splits.items() for item in items]
+        self.slice_axis = dataset_slice_axis([item for _, item in work], self.slice_axis)
         with ThreadPoolExecutor(self.workers) as pool:
             found = list(tqdm(pool.map(self._check, work), total=len(work), desc="check", unit="volume", disable=None))
         problems = [problem for _, problem in found if problem]
@@ -87,7 +94,9 @@ class DatasetCheck:
         logger.info(
             "check: %d training volumes, %d of %d %s positive; %s", len(training), positive, total, many, others
         )
-        write_json(rows, self.output_dir / "dataset_check.json")
+        path = self.output_dir / "dataset_check.json"
+        _compare_decisions(path, rows)
+        write_json(rows, path)
 
     def _check(self, work: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
         split, item = work
@@ -102,6 +111,9 @@ class DatasetCheck:
         row = {"split": split, "case": case_name(item), "image": item["image"], "shape": list(image.shape[1:])}
         row["voxels"] = hashlib.sha256(image.as_tensor().numpy().tobytes()).hexdigest()[:32]
         row["spacing"] = voxel_spacing(image.affine).round(4).tolist()
+        if not is_photograph(item["image"]):
+            row |= {"slicing": self.slice_axis, "slice_axis": slice_axis_of(image, self.slice_axis)}
+            row["plane"] = plane_of(image.affine, tuple(image.shape[1:]), self.slice_axis)
         if item.get("label"):
             row["label"] = item["label"]
             check_same_geometry(image, read_mask(item["label"]), item["image"], item["label"])
@@ -128,3 +140,21 @@ def _warn_of_copies(rows: Sequence[dict[str, Any]]) -> None:
                 other["image"],
                 other["split"],
             )
+
+
+def _compare_decisions(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A word when volumes that came or went turn the slices of the others."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        before = {row["case"]: row["slice_axis"] for row in earlier if "slice_axis" in row}
+    except (OSError, ValueError, TypeError, KeyError):  # none yet, or a damaged one, which is written anew
+        return
+    turned = [row["case"] for row in rows if row.get("slice_axis") != before.get(row["case"], row.get("slice_axis"))]
+    if turned:
+        logger.warning(
+            "check: the slices of %d volumes (%s first) run along another axis than in the earlier run in %s, since "
+            "the volumes or the setting slice_axis changed; what was made of them is made again",
+            len(turned),
+            turned[0],
+            path.parent,
+        )

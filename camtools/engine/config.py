@@ -20,6 +20,9 @@ from camtools.engine.overrides import apply_overrides, check_ids, files_of, give
 
 __all__ = ["active_parser", "begin_run", "find_bundle_root", "referenced_config", "show_root_cause"]
 
+# ids whose value is decided by the data: it is recorded, not the expression
+DECIDED_IDS = frozenset({"slicing"})
+
 
 def _owner_on_stack(kind: type) -> Any:
     # not the locals of this frame itself, which would then keep all frames and what they hold alive
@@ -76,7 +79,8 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
         item: id such as ``"classifier#trainer"``.
 
     Returns:
-        Raw content by id. Ids that only say where to run (bundle, data and output folder, device) are left out.
+        Raw content by id, and the value of those that the data decide (``slicing``).
+        Ids that only say where to run (bundle, data and output folder, device) are left out.
 
     Example:
         >>> parser = ConfigParser({"a": {"x": "@b"}, "b": "$@c + 1", "c": 2, "d": 3})
@@ -88,6 +92,9 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
     while queue:
         name = queue.pop()
         if name in found or name.split("::")[0] in NEUTRAL_IDS:
+            continue
+        if name in DECIDED_IDS:
+            found[name] = parser.get_parsed_content(name)
             continue
         found[name] = parser[name]
         references = ReferenceResolver.find_refs_in_config(config=parser[name], id=name)

@@ -10,6 +10,7 @@ import numpy as np
 
 from camtools.data.case_names import case_name, output_file
 from camtools.data.files import atomic_path
+from camtools.data.geometry import SliceAxis
 
 __all__ = ["SavePanel"]
 
@@ -30,7 +31,7 @@ class SavePanel:
     """
 
     def __init__(
-        self, folder: str | Path, cases: Sequence[str], layers: Sequence[str] = (), slice_axis: int | None = None
+        self, folder: str | Path, cases: Sequence[str], layers: Sequence[str] = (), slice_axis: SliceAxis = None
     ) -> None:
         self.folder = Path(folder)
         self.cases = frozenset(cases)

@@ -18,6 +18,7 @@ from camtools.data.case_names import case_name, output_file, same_place
 from camtools.data.errors import DataError, reason
 from camtools.data.files import file_hash, input_hash_of, save_like
 from camtools.data.folders import check_file
+from camtools.data.geometry import SliceAxis
 from camtools.data.storage import StorageError
 from camtools.data.weights import load_weights
 from camtools.engine.manifest import digest
@@ -54,6 +55,8 @@ class VolumePipeline:
         output_dir: folder of the files ``<case><suffix>``.
         dtype: type of the voxels written, such as ``"uint8"`` for masks; one for all outputs, or one for each key.
         weights: pairs of a network and the file its weights are loaded from before the first volume.
+        slice_axis: decision for the dataset (:func:`camtools.data.dataset_slice_axis`); given to ``steps`` with each
+            item, where :class:`camtools.transforms.SliceAxisLastd` prefers it to its own setting.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class VolumePipeline:
         output_dir: str | Path,
         dtype: str | Mapping[str, str] = "float32",
         weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
+        slice_axis: SliceAxis = None,
     ) -> None:
         self.name = name
         self.data = list(data)
@@ -73,6 +77,7 @@ class VolumePipeline:
         self.output_dir = Path(output_dir)
         self.dtypes = {key: np.dtype(dtype if isinstance(dtype, str) else dtype[key]) for key in outputs}
         self.weights = list(weights)
+        self.given = {} if slice_axis is None else {"slice_axis": slice_axis}
 
     def run(self) -> None:
         """Process all volumes.
@@ -152,7 +157,7 @@ class VolumePipeline:
         input_hash = _input_hash(item)
         if all(input_hash_of(self.output_path(item, key)) == input_hash for key in self.outputs):
             return
-        data: Any = dict(item)
+        data: Any = self.given | item
         for step in self.steps:
             data = step(data)
         self._write(item, data, input_hash)

@@ -61,7 +61,7 @@ def read_case(run: RunContent, case: str) -> CaseSlices:
     """
     row = run.dataset_row(case)
     photograph = run.is_photograph(case)
-    axis = _slice_axis(run)
+    axis = _slice_axis(run, row)
     image = read_prepared(Path(row["image"]), axis)
     notes: list[str] = []
     volumes = _read_layers(_layer_files(run, case), image, axis, notes)
@@ -86,9 +86,9 @@ def read_case(run: RunContent, case: str) -> CaseSlices:
     )
 
 
-def _slice_axis(run: RunContent) -> int | None:
-    """The run's setting; None, the axis with the largest spacing, where the manifest does not have a number."""
-    axis = ((run.manifest.content or {}).get("config") or {}).get("slice_axis")
+def _slice_axis(run: RunContent, row: Mapping[str, Any]) -> int | None:
+    """The array axis that the check found for the case, else the run's setting; None where there is no number."""
+    axis = row.get("slice_axis", ((run.manifest.content or {}).get("config") or {}).get("slice_axis"))
     return axis if isinstance(axis, int) else None
 
 

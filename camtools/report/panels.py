@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from camtools.data.case_names import is_safe_case
+from camtools.data.geometry import SliceAxis
 from camtools.transforms import LoadVolumed, SliceAxisLastd
 
 __all__ = ["Panel", "load_panel", "mask_on_panel", "read_prepared", "to_display"]
@@ -26,7 +27,7 @@ class Panel:
     Attributes:
         case: name of the volume.
         slice_index: index along the slice axis of the file.
-        slice_axis: array axis of the slices in the file; None is the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
         image: ``(X, Y)`` intensities, or ``(X, Y, 3)`` in colour.
         layers: names of the layers of the maps.
         arrays: what the method made, under the names :class:`camtools.engine.SavePanel` gives: ``maps (L, X, Y)``,
@@ -36,7 +37,7 @@ class Panel:
 
     case: str
     slice_index: int
-    slice_axis: int | None
+    slice_axis: SliceAxis
     image: Array
     layers: tuple[str, ...]
     arrays: Mapping[str, Array]
@@ -51,7 +52,7 @@ def load_panel(path: str | Path) -> Panel:
     with np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     try:
-        case, index, axis = str(arrays.pop("case")), int(arrays.pop("slice_index")), int(arrays.pop("slice_axis"))
+        case, index, axis = str(arrays.pop("case")), int(arrays.pop("slice_index")), str(arrays.pop("slice_axis"))
         image = arrays.pop("image")
     except KeyError as error:
         raise ValueError(f"{path}: expected the array {error}, found {sorted(arrays)}.") from error
@@ -62,10 +63,17 @@ def load_panel(path: str | Path) -> Panel:
         expected = (len(layers), *image.shape[:2]) if name == "maps" else image.shape[:2]
         if array.shape != expected:
             raise ValueError(f"{path}: expected '{name}' of shape {expected}, found {array.shape}.")
-    return Panel(case, index, None if axis < 0 else axis, image, layers, arrays)
+    return Panel(case, index, _axis(axis), image, layers, arrays)
 
 
-def read_prepared(path: str | Path, slice_axis: int | None) -> MetaTensor:
+def _axis(stored: str) -> SliceAxis:
+    """The setting that :class:`camtools.engine.SavePanel` stored: -1 stands for None, a word for a plane."""
+    if stored == "-1":
+        return None
+    return int(stored) if stored.isdigit() else stored
+
+
+def read_prepared(path: str | Path, slice_axis: SliceAxis) -> MetaTensor:
     """Read a volume ``(C, X, Y, Z)`` with its slice axis last.
 
     Raises:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from camtools.crf import DenseCRF
 from camtools.data.errors import DataError
+from camtools.data.geometry import SliceAxis
 
 __all__ = ["TrainedClassifier", "load_trained_classifier"]
 
@@ -31,7 +32,7 @@ class TrainedClassifier:
         prepare: the bundle's preprocessing, a dictionary transform over volumes; the slice axis is last after it.
         splits: volume items by name of the split, without those of training.
         device: where maps are computed.
-        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
         min_area_fraction: share of a slice above which a mask makes it positive, where tags are derived.
         crf: makes ``(B, 2, H, W)`` marginals of images and maps ``(B, 1, H, W)``, both in [0, 1].
     """
@@ -40,7 +41,7 @@ class TrainedClassifier:
     prepare: Callable[[Any], Any]
     splits: Mapping[str, Sequence[dict[str, Any]]]
     device: torch.device
-    slice_axis: int | None = None
+    slice_axis: SliceAxis = None
     min_area_fraction: float = 0.0
     crf: Callable[[Tensor, Tensor], Tensor] = field(default_factory=DenseCRF)
 
@@ -74,7 +75,8 @@ def load_trained_classifier(
     """Build what a bundle's ``train.yaml`` describes up to the classifier, and load the weights it was trained to.
 
     The configuration gives the ids ``classifier#network``, ``classifier_dir`` (weights in its ``model.pt``),
-    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slice_axis``, ``min_area_fraction`` and ``crf``
+    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slicing`` (else ``slice_axis``),
+    ``min_area_fraction`` and ``crf``
     (else the parameters of the Cfd-CAM paper). Items of the training split are not read.
 
     Args:
@@ -109,7 +111,7 @@ def load_trained_classifier(
         prepare=parser.get_parsed_content("preprocessing"),
         splits={name: parser.get_parsed_content(f"splits#{name}") for name in names},
         device=device,
-        slice_axis=_optional(parser, "slice_axis", None),
+        slice_axis=_optional(parser, "slicing", _optional(parser, "slice_axis", None)),
         min_area_fraction=float(_optional(parser, "min_area_fraction", 0.0)),
         crf=_optional(parser, "crf", DenseCRF()),
     )

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from camtools.data.case_names import case_name, output_file
-from camtools.data.geometry import slice_axis_of, voxel_spacing
+from camtools.data.geometry import SliceAxis, slice_axis_of, voxel_spacing
 from camtools.data.slices import pseudo_label_files
 from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import read_mask, read_volume
@@ -38,7 +38,7 @@ class Evaluation:
         prediction_dir: folder of the predicted masks.
         output_dir: folder of ``metrics.csv``.
         pseudo_label_dir: folder of the fused activation maps; None scores the predictions alone.
-        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
         pseudo_masks: ``"searched"``: the maps at the threshold with the best mean Dice over the *validation* slices, as
             papers do whose method has no threshold of its own. ``"written"``: the masks ``<case>_mask.nii.gz`` that the
             method wrote there.
@@ -56,7 +56,7 @@ class Evaluation:
         prediction_dir: str | Path,
         output_dir: str | Path,
         pseudo_label_dir: str | Path | None = None,
-        slice_axis: int | None = None,
+        slice_axis: SliceAxis = None,
         pseudo_masks: Literal["searched", "written"] = "searched",
         pooled: Mapping[str, str] | None = None,
     ) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camtools.data.case_names import case_name
-from camtools.data.geometry import volume_to_slices
+from camtools.data.geometry import SliceAxis, volume_to_slices
 from camtools.data.volumes import check_same_geometry, read_mask, read_volume, slice_tags
 from camtools.fusion import normalize_max, normalize_min_max
 from camtools.scores.classifier import TrainedClassifier
@@ -145,7 +145,7 @@ def mapped_slices(
         raise ValueError(f"No slice of split '{split}' shows the object: there is nothing to score. Check its masks.")
 
 
-def _resampled(mask: MetaTensor, image: MetaTensor, slice_axis: int | None) -> Tensor:
+def _resampled(mask: MetaTensor, image: MetaTensor, slice_axis: SliceAxis) -> Tensor:
     turned = SliceAxisLastd("label", slice_axis)({"label": mask})["label"]
     resample = SpatialResample(mode="nearest", padding_mode="border", dtype=torch.float32)
     moved = resample(turned, dst_affine=image.affine, spatial_size=tuple(image.shape[1:]))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from camtools.data.case_names import case_name, output_file
 from camtools.data.errors import DataError
-from camtools.data.geometry import slice_axis_of
+from camtools.data.geometry import SliceAxis, slice_axis_of
 from camtools.data.volumes import read_mask, read_volume
 from camtools.metrics import ObjectCounts, TwoClassCounts, connected_objects, object_counts, two_class_counts
 from camtools.scores.tables import read_csv, write_csv
@@ -70,7 +70,7 @@ class PooledScores:
         pseudo_label_dir: folder of the other outputs; None scores the predictions alone.
         suffixes: ending of the file's name, after the case, of ``"cam"`` and ``"pseudo_mask"`` in ``pseudo_label_dir``;
             one that is not named is not scored.
-        slice_axis: array axis of the slices in the files; None takes the one with the largest spacing.
+        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
 
     Raises:
         ValueError: another name of an output.
@@ -83,7 +83,7 @@ class PooledScores:
         output_dir: str | Path,
         pseudo_label_dir: str | Path | None = None,
         suffixes: Mapping[str, str] | None = None,
-        slice_axis: int | None = None,
+        slice_axis: SliceAxis = None,
     ) -> None:
         suffixes = dict(suffixes or {})
         unknown = sorted(set(suffixes) - set(POOLED_OUTPUTS[:-1]))

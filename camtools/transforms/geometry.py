@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import Compose, InvertibleTransform, MapTransform, Orientation, Spacing
-from monai.utils import ensure_tuple_rep
+from monai.data import MetaTensor
+from monai.transforms import Compose, InvertibleTransform, MapTransform
+from monai.utils import ImageMetaKey, MetaKeys, ensure_tuple_rep
 
 from camtools.data.channels import check_channels
-from camtools.data.geometry import slice_axis_codes, slice_axis_of
+from camtools.data.errors import DataError
+from camtools.data.geometry import SliceAxis, check_slice_axis, slice_axis_of, turn_to_slices, voxel_spacing
 from camtools.data.volumes import read_mask, read_volume
+from camtools.transforms.in_plane import sample_in_plane
 
 __all__ = ["InPlaneSpacingd", "LoadVolumed", "SliceAxisLastd", "whole_volume"]
 
 Data = Mapping[Hashable, Any]
+
+FEWEST, MOST = 4, 8192  # pixels along a side of a resampled slice
+MOST_VOXELS = 2**31
 
 
 class LoadVolumed(MapTransform):
@@ -53,55 +58,69 @@ class LoadVolumed(MapTransform):
 class SliceAxisLastd(MapTransform, InvertibleTransform):
     """Turn volumes so that the slice axis is the last one and the in-plane axes run along R, A, S.
 
-    The order of the slices is kept. Built on ``monai.transforms.Orientation``, which records what it did: ``Invertd``
-    brings a prediction back to the voxel order of the file.
+    Axes are exchanged and reversed, nothing is interpolated, and the order of the slices is kept: slice ``k`` stays
+    slice ``k``. ``Invertd`` brings a prediction back to the voxel order of the file. Volumes of one item that have the
+    shape of the first are turned like the first, since they lie on its voxels.
 
     Args:
         keys: volumes ``(C, X, Y, Z)`` with an affine.
-        slice_axis: array axis of the slices in the file (0, 1, 2); None takes the one with the largest spacing, the
-            last one on a tie.
+        slice_axis: array axis of the slices in the file (0, 1, 2), ``"axial"``, ``"coronal"`` or ``"sagittal"``, or the
+            decision for a dataset (:func:`camtools.data.dataset_slice_axis`); None goes by the spacing of the file
+            alone. An item that has a ``slice_axis`` of its own is turned by that one.
         allow_missing_keys: skip keys that an item does not have.
 
     Raises:
-        ValueError: ``slice_axis`` is not 0, 1 or 2.
+        ValueError: ``slice_axis`` is none of these.
     """
 
-    def __init__(self, keys: KeysCollection, slice_axis: int | None = None, allow_missing_keys: bool = False) -> None:
+    def __init__(self, keys: KeysCollection, slice_axis: SliceAxis = None, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        if slice_axis not in (None, 0, 1, 2):
-            raise ValueError(f"slice_axis must be 0, 1, 2 or None (largest spacing), got {slice_axis!r}.")
-        self.slice_axis = slice_axis
+        self.slice_axis = check_slice_axis(slice_axis)
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Turn each volume."""
         result = dict(data)
+        own = result.get("slice_axis")
+        slice_axis = self.slice_axis if own is None else check_slice_axis(own)
+        turns: dict[tuple[int, ...], Any] = {}
         for key in self.key_iterator(result):
             volume = result[key]
-            affine = np.asarray(volume.affine)
-            axis = slice_axis_of(volume, self.slice_axis)
-            result[key] = Orientation(axcodes=slice_axis_codes(affine, axis), labels=_LABELS)(volume)
+            shape = tuple(volume.shape[1:])
+            if shape not in turns:
+                turns[shape] = turn_to_slices(np.asarray(volume.affine), slice_axis_of(volume, slice_axis))
+            result[key] = self._turned(volume, *turns[shape])
         return result
 
     def inverse(self, data: Data) -> dict[Hashable, Any]:
         """Turn each volume back."""
         result = dict(data)
         for key in self.key_iterator(result):
-            volume = result[key]
-            original = volume.applied_operations.pop()["extra_info"]["original_affine"]
-            turn = Orientation(axcodes="".join(nib.aff2axcodes(np.asarray(original))), labels=_LABELS)
-            with turn.trace_transform(False):
-                result[key] = turn(volume)
+            volume = result[key].clone()
+            info = self.pop_transform(volume)["extra_info"]
+            values = volume.as_tensor().flip([1 + axis for axis in range(3) if info["flips"][axis]])
+            back = [1 + info["order"].index(axis) for axis in range(3)]
+            result[key] = _with_geometry(values.permute(0, *back), volume, info["affine"])
         return result
 
-
-_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
+    def _turned(self, volume: MetaTensor, order: tuple[int, ...], flips: tuple[bool, ...]) -> MetaTensor:
+        values = volume.as_tensor().permute(0, *(1 + axis for axis in order))
+        values = values.flip([1 + axis for axis in range(3) if flips[axis]])
+        step = torch.zeros(4, 4, dtype=torch.float64)  # from voxels of the result to voxels of the file
+        step[3, 3] = 1
+        for new, (old, reverse) in enumerate(zip(order, flips, strict=True)):
+            step[old, new] = -1 if reverse else 1
+            step[old, 3] = values.shape[1 + new] - 1 if reverse else 0
+        affine = torch.as_tensor(volume.affine).to(step)
+        turned = _with_geometry(values, volume, affine @ step)
+        self.push_transform(turned, extra_info={"order": list(order), "flips": list(flips), "affine": affine})
+        return turned
 
 
 class InPlaneSpacingd(MapTransform, InvertibleTransform):
-    """Resample each slice to one pixel size; the distance between slices is left as it is.
+    """Resample each slice to one pixel size, by itself: values of different slices are never mixed.
 
-    Expects the slice axis last (:class:`SliceAxisLastd`). A thin, invertible wrapper of ``monai.transforms.Spacing``
-    (``Spacingd`` of MONAI 1.6 fails inside MONAI Label).
+    Expects the slice axis last (:class:`SliceAxisLastd`). The first pixel stays where it is, and the affine keeps its
+    directions: a sheared one (a CT with gantry tilt) stays sheared. ``Invertd`` gives the shape and the affine back.
 
     Args:
         keys: volumes ``(C, X, Y, Z)``.
@@ -111,6 +130,8 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
 
     Raises:
         ValueError: ``pixel_size`` is not positive.
+        DataError: when called: the slices would become too small (below 4 pixels along a side that has more in the
+            file) or too large (above 8192, or 2**31 voxels in all), which a wrong spacing in the header makes.
     """
 
     def __init__(
@@ -121,19 +142,17 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if pixel_size is not None and pixel_size <= 0:
+        if pixel_size is not None and not 0 < pixel_size < float("inf"):
             raise ValueError(f"pixel_size must be positive, in mm, or None to keep the file's; got {pixel_size!r}.")
         self.pixel_size = pixel_size
         self.mode = ensure_tuple_rep(mode, len(self.keys))
-        # a negative entry of pixdim keeps the input's spacing along that axis
-        self.spacing = Spacing(pixdim=(pixel_size or 1.0, pixel_size or 1.0, -1.0), dtype=torch.float32)
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Resample each volume."""
         result = dict(data)
         for key, mode in self.key_iterator(result, self.mode):
             if self.pixel_size is not None:
-                result[key] = self.spacing(result[key], mode=mode)
+                result[key] = self._resampled(result[key], mode, self.pixel_size)
         return result
 
     def inverse(self, data: Data) -> dict[Hashable, Any]:
@@ -141,11 +160,60 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             if self.pixel_size is not None:
-                result[key] = self.spacing.inverse(result[key])
+                volume = result[key].clone()
+                info = self.pop_transform(volume)["extra_info"]
+                first, second = info["steps"]
+                values = sample_in_plane(volume.as_tensor(), (1 / first, 1 / second), info["size"], info["mode"])
+                result[key] = _with_geometry(values, volume, info["affine"])
         return result
 
+    def _resampled(self, volume: MetaTensor, mode: str, pixel_size: float) -> MetaTensor:
+        affine = torch.as_tensor(volume.affine).to(torch.float64)
+        spacing = voxel_spacing(affine)[:2]
+        old = (int(volume.shape[1]), int(volume.shape[2]))
+        steps = (_step(pixel_size, spacing[0]), _step(pixel_size, spacing[1]))
+        size = (_new_length(old[0], steps[0]), _new_length(old[1], steps[1]))
+        _check_size(volume, spacing, pixel_size, size)
+        values = sample_in_plane(volume.as_tensor().float(), steps, size, mode)  # type: ignore[arg-type]
+        scale = torch.diag(torch.tensor([*steps, 1.0, 1.0], dtype=torch.float64))
+        resampled = _with_geometry(values, volume, affine @ scale)
+        self.push_transform(resampled, extra_info={"steps": steps, "size": old, "mode": mode, "affine": affine})
+        return resampled
 
-def whole_volume(pixel_size: float | None = None, slice_axis: int | None = None) -> Compose:
+
+def _step(pixel_size: float, spacing: float) -> float:
+    """New pixels in old ones; 1 where the two differ by the rounding of float32 alone."""
+    step = float(pixel_size / spacing)
+    return 1.0 if abs(step - 1) < 1e-5 else step
+
+
+def _new_length(count: int, step: float) -> int:
+    length = (count - 1) / step + 1
+    halves = round(2 * length) / 2  # a spacing rounded otherwise must not make a pixel more
+    return round(halves if abs(length - halves) < 1e-4 else length)
+
+
+def _check_size(volume: MetaTensor, spacing: Any, pixel_size: float, size: tuple[int, int]) -> None:
+    old = tuple(volume.shape[1:3])
+    small = any(new < min(before, FEWEST) for new, before in zip(size, old, strict=True))
+    grown = size[0] * size[1] > old[0] * old[1]
+    if not small and not (grown and (max(size) > MOST or size[0] * size[1] * volume.shape[3] > MOST_VOXELS)):
+        return
+    raise DataError(
+        f"The slices of {volume.meta.get(ImageMetaKey.FILENAME_OR_OBJ, 'a volume')} become too "
+        f"{'small' if small else 'large'}: {old[0]} x {old[1]} pixels of {spacing[0]:.4g} x {spacing[1]:.4g} mm become "
+        f"{size[0]} x {size[1]} pixels of {pixel_size:g} mm (pixel_size), expected {FEWEST} to {MOST} along each side. "
+        "Correct the spacing or the unit in the file's header, or pixel_size."
+    )
+
+
+def _with_geometry(values: torch.Tensor, volume: MetaTensor, affine: torch.Tensor) -> MetaTensor:
+    """Values with the metadata of a volume, and another affine."""
+    meta = dict(volume.meta) | {MetaKeys.AFFINE: affine}
+    return MetaTensor(values, meta=meta, applied_operations=list(volume.applied_operations))
+
+
+def whole_volume(pixel_size: float | None = None, slice_axis: SliceAxis = None) -> Compose:
     """Geometry of a whole volume as every bundle prepares it: keys ``image`` and, where there is one, ``label``."""
     keys = ["image", "label"]
     return Compose(

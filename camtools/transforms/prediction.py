@@ -10,19 +10,41 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.transforms import Transform
+from torch.nn import functional
 
 from camtools.data.geometry import volume_to_slices
 from camtools.data.weights import load_weights
 from camtools.networks import place_network
 from camtools.transforms.precision import mixed_precision
 
-__all__ = ["GateSlicesd", "PredictVolumed"]
+__all__ = ["GateSlicesd", "PredictVolumed", "smallest_input"]
 
 Data = Mapping[Hashable, Any]
+
+DEFAULT_SMALLEST = 32
+
+
+def smallest_input(network: torch.nn.Module) -> int:
+    """Least height and width of a network's images: its ``smallest``; 32 for a network that does not say it.
+
+    32 pixels are one pixel and more at the lowest level of a U-Net with four or five of them (``BasicUNet``).
+    """
+    return int(getattr(network, "smallest", DEFAULT_SMALLEST))
+
+
+def _padded(volume: torch.Tensor, smallest: int) -> torch.Tensor:
+    """A volume whose slices are at least ``smallest`` pixels high and wide: their last pixels are repeated."""
+    missing = [max(smallest - size, 0) for size in volume.shape[1:3]]
+    if not any(missing):
+        return volume
+    return functional.pad(volume[None], (0, 0, 0, missing[1], 0, missing[0]), mode="replicate")[0]
 
 
 class PredictVolumed(Transform):
     """Run a network over a volume through a MONAI inferer, without gradients.
+
+    Slices smaller than the network takes (:func:`smallest_input`) are padded by repeating their last pixels, and the
+    logits cut to the slices again.
 
     Args:
         network: 2D network ``(B, C, H, W) -> (B, K, H, W)``, or what ``inferer`` expects.
@@ -57,7 +79,9 @@ class PredictVolumed(Transform):
         volume = result[self.image_key]
         self.network.eval()
         with torch.no_grad(), mixed_precision(self.device, self.amp):
-            logits = self.inferer(volume.as_tensor()[None].to(self.device), self.network)[0].float()
+            slices = _padded(volume.as_tensor(), smallest_input(self.network))
+            logits = self.inferer(slices[None].to(self.device), self.network)[0].float()
+            logits = logits[:, : volume.shape[1], : volume.shape[2]]
         result[self.output_key] = MetaTensor(logits, meta=volume.meta, applied_operations=volume.applied_operations)
         return result
 
@@ -114,11 +138,12 @@ class GateSlicesd(Transform):
         self.unread = []
         self.classifier.eval()
         device = next(self.classifier.parameters()).device
+        padded = _padded(volume.as_tensor(), int(getattr(self.classifier, "smallest", 1)))
         with torch.no_grad():
             logits = torch.cat(
                 [
                     self.classifier(batch.to(device).contiguous())
-                    for batch in torch.split(volume_to_slices(volume.as_tensor()), self.batch_size)
+                    for batch in torch.split(volume_to_slices(padded), self.batch_size)
                 ]
             ).float()
         return logits.sigmoid()[:, 0] if logits.shape[1] == 1 else logits.softmax(dim=1)[:, self.target]

@@ -1,0 +1,48 @@
+"""Interpolation within slices: the last axis of a volume, the slices, is never mixed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["Mode", "sample_in_plane"]
+
+Mode = Literal["bilinear", "nearest"]
+
+
+def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int, int], mode: Mode) -> Tensor:
+    """Values of every slice on another grid of pixels, which shares the centre of the first pixel.
+
+    Pixel ``(i, j)`` of the result is the value at ``(i * steps[0], j * steps[1])``, in pixels of the input; beyond the
+    last pixel it is that of the last one.
+
+    Args:
+        volume: ``(C, X, Y, Z)`` float.
+        steps: distance of the new pixels, in old ones, along the two in-plane axes.
+        size: number of new pixels along them.
+        mode: ``"bilinear"`` or ``"nearest"``.
+
+    Returns:
+        ``(C, *size, Z)``.
+
+    Example:
+        >>> sample_in_plane(torch.tensor([0.0, 4.0]).view(1, 2, 1, 1), (0.25, 1.0), (5, 1), "bilinear").flatten()
+        tensor([0., 1., 2., 3., 4.])
+    """
+    for axis, (step, count) in enumerate(zip(steps, size, strict=True), start=1):
+        last = volume.shape[axis] - 1
+        place = (torch.arange(count, dtype=torch.float64, device=volume.device) * step).clamp(max=last)
+        # a spacing rounded otherwise must not choose another pixel where two are equally near
+        halves = (2 * place).round() / 2
+        place = torch.where((place - halves).abs() < 1e-4, halves, place)
+        if mode == "nearest":
+            volume = volume.index_select(axis, place.round().long())
+            continue
+        low = place.floor().long()
+        shape = [-1 if index == axis else 1 for index in range(volume.ndim)]
+        weight = (place - low).to(volume.dtype).view(shape)
+        above = volume.index_select(axis, (low + 1).clamp(max=last))
+        volume = torch.lerp(volume.index_select(axis, low), above, weight)
+    return volume
