@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,6 @@ def message_of(call: Any) -> str:
     ],
 )
 def test_what_means_nothing_is_named(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import re
-
     found = message_of(lambda: from_command_line(monkeypatch, BUNDLES / "umcam/configs/train.yaml", *arguments))
     assert re.search(message, found), found
 
@@ -153,10 +152,10 @@ def test_unknown_run_names_near_ones(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_program_is_read_the_same_way(tmp_path: Path) -> None:
     config = str(BUNDLES / "umcam/configs/inference.yaml")
-    parser = monai.bundle.create_workflow(
-        config_file=config, gate=False, pixel_size=None, image=1, dataset_dir=tmp_path
-    )
-    assert parser is None
+    given = {"gate": False, "pixel_size": None, "dataset_dir": tmp_path, "largest_component": "false", "width": "1"}
+    parser = monai.bundle.create_workflow(config_file=config, **given).parser
+    expected = {"gate": False, "pixel_size": None, "dataset_dir": str(tmp_path), "largest_component": False, "width": 1}
+    assert {name: parser[name] for name in expected} == expected
 
 
 def test_arguments_and_overlays_in_files_count_as_well(tmp_path: Path) -> None:
