@@ -132,9 +132,9 @@ def resolve_slice_axis(affine: NDArray[Any], shape: tuple[int, ...], slice_axis:
     A 2D image is always one slice. ``"auto:axial"`` leaves a clear stack (:func:`is_clear_stack`) its own direction.
 
     Example:
-        >>> thin = np.diag([1.0, 1.0, 1.0, 1.0])[[2, 0, 1, 3]]  # array axis 1 runs along S
-        >>> resolve_slice_axis(thin, (9, 9, 9), "coronal"), resolve_slice_axis(thin, (9, 9, 9))
-        (2, 2)
+        >>> thin = np.eye(4)[[2, 0, 1, 3]]  # array axis 1 runs along S
+        >>> resolve_slice_axis(thin, (9, 9, 9), "axial"), resolve_slice_axis(thin, (9, 9, 9))
+        (1, 2)
     """
     if isinstance(slice_axis, int):
         return slice_axis
