@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.errors import DataError
+from camtools.data.suffixes import DETACHED_SUFFIXES, IMAGE_SUFFIXES
 
 __all__ = ["case_clashes", "case_name", "case_of_file", "is_safe_case", "output_file", "same_place", "with_cases"]
 
-_SUFFIX = ".nii.gz"
 _DIGITS = 8
 
 
 def case_of_file(path: str | Path, root: str | Path | None = None) -> str:
-    """Name of the case of an image file: its path relative to the dataset's folder, without the suffix ``.nii.gz``.
+    """Name of the case of an image file: its path relative to the dataset's folder, without its image suffix.
 
-    It follows from the path alone: a volume that is added later changes no other name. Any other suffix stays, so
-    that ``a.nii`` beside ``a.nii.gz`` is another case. A file outside the folder is named by its file name and
-    8 digits of the hash of its absolute path.
+    It follows from the path alone: a volume that is added later changes no other name. Two files of one name, such as
+    ``a.nii`` beside ``a.nii.gz``, are refused (:func:`case_clashes`). A file outside the folder is named by its file
+    name and 8 digits of the hash of its absolute path.
 
     Args:
         path: the file, absolute or relative to ``root``.
@@ -31,7 +31,7 @@ def case_of_file(path: str | Path, root: str | Path | None = None) -> str:
 
     Example:
         >>> case_of_file("p1/t2.nii.gz"), case_of_file("./a.nii"), case_of_file("/data/p1/t2.nii.gz", "/data")
-        ('p1/t2', 'a.nii', 'p1/t2')
+        ('p1/t2', 'a', 'p1/t2')
         >>> case_of_file("/data/p1/t2.nii.gz"), case_of_file("../p1/t2.nii.gz", "/data/set")
         ('t2-e9360736', 't2-e9360736')
     """
@@ -57,8 +57,11 @@ def _inside(path: str, root: str | Path | None) -> Path | None:
 
 
 def _without_suffix(name: str) -> str:
-    bare = name[: -len(_SUFFIX)] if name.lower().endswith(_SUFFIX) else name
-    return name if bare == "" or bare.endswith("/") else bare
+    for suffix in (*IMAGE_SUFFIXES, *DETACHED_SUFFIXES):
+        bare = name[: -len(suffix)]
+        if name.lower().endswith(suffix) and bare and not bare.endswith("/"):
+            return bare
+    return name
 
 
 def case_name(item: dict[str, Any]) -> str:

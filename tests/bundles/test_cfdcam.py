@@ -111,6 +111,6 @@ def test_paper_overlay_has_the_papers_schedule() -> None:
 def test_coloured_images_from_training_to_prediction(tmp_path: Path) -> None:
     data = write_photographs(tmp_path / "data", colour=True)
     run = train(CFDCAM, data, tmp_path, in_channels=3)
-    assert nib.load(run / "pseudo_labels/images/training_0.png_mask.nii.gz").shape == (48, 40, 1)
+    assert nib.load(run / "pseudo_labels/images/training_0_mask.nii.gz").shape == (48, 40, 1)
     masks = infer(CFDCAM, data, tmp_path / "out", tmp_path / "models", in_channels=3)
     assert len(list(masks.rglob("*.nii.gz"))) == 2

@@ -85,10 +85,10 @@ def test_largest_component(bundle: Bundle, trained: Path, tmp_path: Path, monkey
     image[2:12, 2:12, 0] = 100
     image[15:17, 15:17, 0] = 100
     write_volume(tmp_path / "in/a.nii.gz", image)
+    gate = {} if bundle.name == "oeem" else {"gate": False}
     for largest, voxels in ((False, 104), (True, 100)):
-        masks = infer(
-            bundle, tmp_path / "in", tmp_path / str(largest), trained / "models", largest_component=largest, gate=False
-        )
+        output = tmp_path / str(largest)
+        masks = infer(bundle, tmp_path / "in", output, trained / "models", largest_component=largest, **gate)
         assert np.asarray(nib.load(masks / "a.nii.gz").dataobj).sum() == voxels
 
 

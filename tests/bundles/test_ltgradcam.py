@@ -121,15 +121,15 @@ def test_photographs_from_training_to_scores(tmp_path: Path, colour: bool) -> No
     assert state["features.0.weight"].shape[1] == channels
     rows = read_metrics(run / "metrics.csv")
     assert [(row.split, row.case) for row in rows if row.output == "pseudo_mask"] == [
-        ("validation", "images/validation_0.png"),
-        ("test", "images/test_0.png"),
+        ("validation", "images/validation_0"),
+        ("test", "images/test_0"),
     ]
     assert len([row for row in rows if row.output == "prediction"]) == 4
     # images are stored with the column first, as MONAI reads them
-    assert values(run / "pseudo_labels/images/training_0.png_mask.nii.gz").shape == (48, 40, 1)
-    assert values(run / "pseudo_labels/images/training_1.png_mask.nii.gz").max() == 0
+    assert values(run / "pseudo_labels/images/training_0_mask.nii.gz").shape == (48, 40, 1)
+    assert values(run / "pseudo_labels/images/training_1_mask.nii.gz").max() == 0
     masks = infer(LTGRADCAM, data, tmp_path / "out", tmp_path / "models", "evaluate.yaml", in_channels=channels)
-    for case in ("images/test_0.png", "images/test_1.png"):
+    for case in ("images/test_0", "images/test_1"):
         np.testing.assert_array_equal(values(masks / f"{case}.nii.gz"), values(run / f"predictions/{case}.nii.gz"))
     assert len(read_metrics(tmp_path / "out/metrics.csv")) == 2
 

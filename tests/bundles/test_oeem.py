@@ -79,7 +79,7 @@ def test_coloured_images_with_numbered_glands(tmp_path: Path) -> None:
         mask[30:36, 4:10] = 2
         Image.fromarray(mask).save(path)
     run = train(OEEM, data, tmp_path, in_channels=3, intensity_mean=[0.4, 0.5, 0.5])
-    assert nib.load(run / "pseudo_labels/images/training_0.png_mask.nii.gz").shape == (48, 40, 1)
+    assert nib.load(run / "pseudo_labels/images/training_0_mask.nii.gz").shape == (48, 40, 1)
     rows = {(row.split, row.output): row for row in read_pooled(run / "pooled_metrics.csv")}
     assert set(rows) == {
         (split, out) for split in ("validation", "test") for out in ("cam", "pseudo_mask", "prediction")
