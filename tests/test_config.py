@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from camtools.data.errors import DataError, reason
@@ -80,3 +81,38 @@ def test_uncaught_error_ends_with_its_cause(
     assert lines[-1] == "Error: scan.nii is empty. Copy it again."
     assert sum("scan.nii" in line for line in lines[-2:]) == 1
     assert reason(KeyError("gone")) == "KeyError: 'gone'"
+
+
+class Unreadable(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise DataError("scan.nii is empty. Copy it again.")
+
+
+def test_error_of_a_loader_worker_is_its_message() -> None:
+    with pytest.raises(DataError) as failure:
+        list(torch.utils.data.DataLoader(Unreadable(), num_workers=1))
+    assert reason(failure.value) == "scan.nii is empty. Copy it again."
+
+
+def test_own_words_win_over_the_error_they_come_from() -> None:
+    with pytest.raises(ValueError, match="rule must be") as failure:
+        split_by_words("7")
+    wrapped = RuntimeError("Failed to instantiate component")
+    wrapped.__cause__ = failure.value
+    assert reason(wrapped) == str(failure.value)
+
+
+def split_by_words(text: str) -> None:
+    """An error that camtools raises as ValueError, from another."""
+    from camtools.thresholds import check_rule
+
+    try:
+        float("no number")
+    except ValueError as error:
+        try:
+            check_rule(text)  # type: ignore[arg-type]
+        except ValueError as own:
+            raise own from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -77,9 +78,17 @@ def reason(error: BaseException) -> str:
     chain = list(_chain(error))
     for one in chain:
         if _is_own(one) and str(one):
-            return str(one)
+            return _message(one)
     root = chain[-1]
     return f"{type(root).__name__}: {root}" if str(root) else type(root).__name__
+
+
+def _message(error: BaseException) -> str:
+    """The message; of an error that a worker process of a data loader raised, without the worker's traceback."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return text
+    return re.split(r"(?m)^[\w.]+(?:Error|Exception): ", text)[-1].rstrip()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -72,7 +72,7 @@ def test_two_processes_finish_their_volumes_and_fail_together(
     done = two_processes(bundle, **settings)
     assert done.returncode == 1
     assert "predict: 1 of 6 volumes failed, the other 5 are done:" in done.stderr
-    assert "broken.nii.gz cannot be read" in done.stderr
+    assert "broken.nii.gz: Expected gzip-compressed NIfTI" in done.stderr
     assert len(outputs(tmp_path / "out")) == 5
 
 
