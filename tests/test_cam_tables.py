@@ -87,7 +87,7 @@ def test_sheet_puts_right_on_the_right_and_front_up(tmp_path: Path, path: str, r
 
 def test_classifier_comes_with_its_weights_and_without_training_items(blob_dataset: Path, tmp_path: Path) -> None:
     for item in load_datalist(blob_dataset, "training"):
-        Path(item["label"]).unlink()
+        Path(item["label"]).write_bytes(b"not a mask")
     ids = {"dataset_dir": str(blob_dataset), "classifier_dir": save_weights(tmp_path / "c"), "width": WIDTH}
     classifier = load_trained_classifier([TRAIN], ids | {"device": "cpu", "min_area_fraction": 0.01})
     assert sorted(classifier.splits) == ["test", "validation"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
-from camtools import cli
+from camtools.cli import main
 from camtools.data import load_datalist
 from camtools.data.phantoms import KINDS, Phantom, make_phantom, write_phantoms, writer
 
@@ -254,7 +254,7 @@ def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:
 
 
 def test_the_command_names_every_kind() -> None:
-    option = get_type_hints(cli.phantom, include_extras=True)["kind"].__metadata__[0]
+    option = get_type_hints(main.phantom, include_extras=True)["kind"].__metadata__[0]
     assert [kind for kind in KINDS if kind not in option.help] == []
 
 

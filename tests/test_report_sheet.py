@@ -181,8 +181,8 @@ def test_summary_by_hand() -> None:
     test, pseudo, validation = summarise(rows)
     assert [part.split for part in (test, pseudo, validation)] == ["test", "test", "validation"]
     assert test.count == 3
-    assert test.cells["dice"] == "80.0 ± 16.3"
-    assert test.cells["hd95_mm"] == "3.00 ± 1.63"
+    assert test.cells["dice"] == ("80.0", "16.3")
+    assert test.cells["hd95_mm"] == ("3.00", "1.63")
     assert pseudo.output == "pseudo_mask"
     assert "hd95_mm" not in pseudo.cells
 

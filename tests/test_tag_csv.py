@@ -74,7 +74,10 @@ def test_tables_of_one_meaning(tmp_path: Path, table: str) -> None:
         (TABLE + "a.nii.gz,2\n", r"line 4: expected 3 cells \(image,slice,label\), found 2"),
         (TABLE + "a,b.nii.gz,2,1\n", "line 4: expected 3 cells .* found 4: .* a name that holds a comma"),
         (TABLE + 'a.nii.gz,"2,1\n', "line 4: expected a row of a CSV, found unexpected end of data"),
-        (TABLE.replace("0,0\n", "2,0\n"), "has no tag for slice 0 .*seem to be counted from 1 .1 to 2.: subtract 1"),
+        (
+            TABLE.replace("0,0\n", "2,0\n"),
+            "has no tag for slice 0 .*seem to be counted from 1 .1 to 2.. Correct them: subtract 1",
+        ),
         (TABLE.replace("label\n", "label,label\n"), "must have the column 'label' once, found it 2 times"),
         (TABLE.replace(",", "|"), r"must have the columns image,slice,label; found \['image\|slice\|label'\]"),
         ("", r"must have the columns image,slice,label; found \[\]"),

@@ -199,7 +199,7 @@ def test_whole_gzip_files_in_other_shapes(tmp_path: Path) -> None:
 
 def test_folder_under_the_name_of_a_volume(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").mkdir()
-    with pytest.raises(DataError, match=r"Expected an image at .*a.nii.gz, found a folder. Check the path"):
+    with pytest.raises(DataError, match=r"Expected an image at .*a.nii.gz, found a folder. Name the file in it"):
         read_volume(tmp_path / "a.nii.gz")
 
 

@@ -28,7 +28,7 @@ def shard_items(items: list[dict[str, Any]], shard: str | None) -> list[dict[str
     Example:
         >>> items = [{"image": name} for name in ("a.nii", "b.nii", "c.nii")]
         >>> [[item["image"] for item in shard_items(items, shard)] for shard in ("1/2", "2/2")]
-        [['a.nii'], ['b.nii', 'c.nii']]
+        [['c.nii'], ['a.nii', 'b.nii']]
     """
     if shard is None:
         return items

@@ -179,7 +179,7 @@ def _check_whole(path: Path, image: str, found: Iterable[int], what: str) -> Non
         return
     advice = "Add the missing rows."
     if 0 not in numbers and min(numbers) == 1 and max(numbers) == len(numbers):
-        advice = f"The rows seem to be counted from 1 (1 to {len(numbers)}): subtract 1 from each."
+        advice = f"The rows seem to be counted from 1 (1 to {len(numbers)}). Correct them: subtract 1 from each."
     raise DataError(
         f"{path} has no {what} for slice {missing} of '{image}': expected one row per slice, from 0. {advice}"
     )
