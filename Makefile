@@ -21,7 +21,7 @@ docs: setup ## the documentation in site/; a warning is an error
 
 setup: $(UV) ## the environment in .venv
 	@test -d .venv || echo "Setting up .venv: uv downloads and compiles packages, 8 GB on disk with CUDA, in 5 to 10 minutes."
-	@$(UV) sync
+	@UV_COMPILE_BYTECODE=1 $(UV) sync
 
 .uv/bin/uv:
 	@echo "Installing uv into .uv, because it was not found on the path."
