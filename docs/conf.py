@@ -27,5 +27,9 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 
 nitpicky = True  # a link to nothing is an error
-nitpick_ignore = [("py:class", "camtools.data.samples.VolumeSamples")]
+nitpick_ignore = [
+    ("py:class", "camtools.data.samples.VolumeSamples"),
+    ("py:exc", "FolderInUseError"),
+    ("py:exc", "StorageError"),
+]
 nitpick_ignore_regex = [("py:class", r"(collections\.abc|monai|numpy|os|pathlib|torch)\..*")]

@@ -65,7 +65,7 @@ def _without_suffix(name: str) -> str:
 
 
 def case_name(item: dict[str, Any]) -> str:
-    """Name under which outputs of ``item`` are stored: its ``case``, else that of its image (:func:`case_of_file`)."""
+    """Name under which outputs of ``item`` are stored: its ``case``, else that of its image (``case_of_file``)."""
     return str(item.get("case") or case_of_file(item["image"]))
 
 

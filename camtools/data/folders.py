@@ -35,7 +35,7 @@ def files_below(root: str | Path) -> list[Path]:
 
 
 def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
-    """Every image file below ``folder`` by its absolute path, sorted; see :func:`files_below` and ``case_of_file``.
+    """Every image file below ``folder`` by its absolute path, sorted; see ``files_below`` and ``case_of_file``.
 
     Raises:
         DataError: the folder does not exist, holds no image, cannot be read, or holds two files of one case.

@@ -104,7 +104,7 @@ def dataset_slice_axis(items: Iterable[dict[str, Any]], slice_axis: SliceAxis = 
         A value for the parameter ``slice_axis`` of everything in camtools, such as ``"auto:axial"``.
 
     Raises:
-        ValueError: ``slice_axis`` is none (:func:`camtools.data.geometry.check_slice_axis`).
+        ValueError: ``slice_axis`` is none (``camtools.data.geometry.check_slice_axis``).
 
     Example:
         >>> dataset_slice_axis([], "axial")

@@ -57,7 +57,7 @@ def run_stage(
             the stage runs in place, finds by content which are new or changed, and keeps the results of the others.
         after: names of the stages that must be finished before.
 
-    The run holds its folders until it ends (:mod:`camtools.engine.run_locks`): ``output_dir`` and the folder of a stage
+    The run holds its folders until it ends (``camtools.engine.run_locks``): ``output_dir`` and the folder of a stage
     that works for itself alone, the folders of finished stages together with other runs that read them.
 
     Raises:

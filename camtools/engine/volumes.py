@@ -117,7 +117,7 @@ class VolumePipeline:
         """File of one output of one volume, below ``output_dir`` whatever its case is called.
 
         Raises:
-            DataError: the name of the case is none, see :func:`camtools.data.case_names.output_file`.
+            DataError: the name of the case is none, see ``camtools.data.case_names.output_file``.
         """
         return output_file(self.output_dir, case_name(item), self.outputs[key])
 

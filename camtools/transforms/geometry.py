@@ -29,7 +29,7 @@ MOST_VOXELS = 2**31
 class LoadVolumed(MapTransform):
     """Read files as ``(C, X, Y, Z)`` float32 volumes; see :func:`camtools.data.read_volume` for the errors.
 
-    The key ``label`` is a mask, of whole numbers and one channel (:func:`camtools.data.volumes.read_mask`).
+    The key ``label`` is a mask, of whole numbers and one channel (``camtools.data.volumes.read_mask``).
 
     Args:
         keys: files to read.

@@ -43,7 +43,7 @@ def _padded(volume: torch.Tensor, smallest: int) -> torch.Tensor:
 class PredictVolumed(Transform):
     """Run a network over a volume through a MONAI inferer, without gradients.
 
-    Slices smaller than the network takes (:func:`smallest_input`) are padded by repeating their last pixels, and the
+    Slices smaller than the network takes (``smallest_input``) are padded by repeating their last pixels, and the
     logits cut to the slices again.
 
     Args:
