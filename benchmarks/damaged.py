@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from camtools.data import list_volumes
-from camtools.engine.volumes import VolumePipeline, VolumesFailedError
+from camtools.engine.pipelines import VolumePipeline, VolumesFailedError
 from camtools.transforms import LoadVolumed
 from tests.damaged_files import damaged_nifti, damaged_pictures, whole_nifti, whole_picture
 

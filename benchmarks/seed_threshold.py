@@ -16,7 +16,7 @@ from monai.transforms import Compose
 from torch import Tensor
 
 from camtools.data import builtin_dataset, load_datalist, volume_to_slices
-from camtools.data.slices import pseudo_label_files
+from camtools.data.slice_dataset import pseudo_label_files
 from camtools.fusion import normalize_min_max
 from camtools.geodesic import spl_from_seeds
 from camtools.metrics import dice

@@ -14,7 +14,7 @@ from camtools.crf import DenseCRF
 from camtools.data import load_datalist
 from camtools.networks import VGG16CAM, ResNet18CAM
 from camtools.scores.classifier import TrainedClassifier
-from camtools.scores.methods import CAM_METHODS
+from camtools.scores.map_methods import CAM_METHODS
 from camtools.transforms import InPlaneSpacingd, LoadVolumed, ScaleSlicesd, SliceAxisLastd
 
 TRAIN = str(Path(__file__).parents[1] / "bundles/umcam/configs/train.yaml")

@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 from camtools.cams import GradCAM
 from camtools.networks import VGG16CAM
-from camtools.scores.methods import CAM_METHODS
+from camtools.scores.map_methods import CAM_METHODS
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("bundles/*/docs/*.md")])

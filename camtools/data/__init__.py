@@ -4,10 +4,10 @@ from camtools.data.builtin import builtin_dataset
 from camtools.data.datalist import case_name, list_volumes, load_datalist, volumes_in, with_cases
 from camtools.data.errors import DataError
 from camtools.data.geometry import slices_to_volume, stacking_axis, volume_to_slices
+from camtools.data.patch_dataset import PatchDataset
 from camtools.data.patch_tags import PatchTagger, patch_tagged_items
-from camtools.data.patches import PatchDataset
 from camtools.data.shards import shard_folder, shard_items
-from camtools.data.slices import SliceDataset
+from camtools.data.slice_dataset import SliceDataset
 from camtools.data.slicing import dataset_slice_axis
 from camtools.data.volumes import read_volume, slice_tags, tagged_items
 

@@ -4,10 +4,10 @@ from camtools.engine.check import DatasetCheck
 from camtools.engine.config import begin_run, find_bundle_root, show_root_cause
 from camtools.engine.inferers import RandomSizeInferer
 from camtools.engine.multi_scale import MultiScaleInferer
-from camtools.engine.panels import SavePanel
+from camtools.engine.pipelines import VolumePipeline, VolumesFailedError
+from camtools.engine.save_panel import SavePanel
 from camtools.engine.stage import run_stage
 from camtools.engine.trainer import NetworkTrainer, slice_loader
-from camtools.engine.volumes import VolumePipeline, VolumesFailedError
 
 __all__ = [
     "DatasetCheck",

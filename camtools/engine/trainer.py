@@ -21,11 +21,11 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from camtools.data.files import atomic_save, write_json
 from camtools.data.samples import VolumeSamples
-from camtools.data.weights import load_weights
 from camtools.engine.checkpoints import read_checkpoint
 from camtools.engine.inferers import HalfPrecisionInferer
 from camtools.engine.run_locks import export_lock
 from camtools.networks import place_network
+from camtools.networks.weights import load_weights
 
 __all__ = ["NetworkTrainer", "slice_loader"]
 

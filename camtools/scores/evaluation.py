@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from camtools.data.case_names import case_name, output_file
 from camtools.data.geometry import SliceAxis, slice_axis_of, voxel_spacing
-from camtools.data.slices import pseudo_label_files
+from camtools.data.slice_dataset import pseudo_label_files
 from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import read_mask, read_volume
 from camtools.engine.ranks import on_first_rank

@@ -11,10 +11,10 @@ from torch import nn
 from camtools.cams import FullGrad, GradCAM, LayerCAM, LTFullGrad, LTGradCAM, LTLayerCAM
 from camtools.metrics import PixelCounts, pixel_counts
 from camtools.scores.classifier import TrainedClassifier
+from camtools.scores.map_methods import Cam, stage_layers
 from camtools.scores.map_tables import POOLED, POOLED_COLUMNS, pooled_percent
-from camtools.scores.maps import mapped_slices
-from camtools.scores.methods import Cam, stage_layers
 from camtools.scores.tables import best_in_bold, markdown_table, write_csv
+from camtools.scores.validation_maps import mapped_slices
 from camtools.thresholds import otsu
 
 __all__ = ["PERCENTILES", "LTSweep", "format_lt_sweep", "sweep_lt", "write_lt_sweep"]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from camtools.metrics import PixelCounts, SegmentationScores, dice, hd95, iou, pixel_counts
 from camtools.scores.classifier import TrainedClassifier
-from camtools.scores.maps import MappedSlices, ObjectSlices, mapped_slices
-from camtools.scores.methods import build_cams
-from camtools.scores.rules import checked_rules, masks_by_rule, searched_threshold
+from camtools.scores.map_methods import build_cams
+from camtools.scores.map_rules import checked_rules, masks_by_rule, searched_threshold
+from camtools.scores.validation_maps import MappedSlices, ObjectSlices, mapped_slices
 
 __all__ = ["CamQuality", "CamScores", "CamView", "evaluate_cams"]
 
@@ -101,7 +101,7 @@ def evaluate_cams(
 
     Maps and masks are compared in 2D at the prepared resolution, the one the classifier sees; masks are brought to it
     by nearest-neighbour resampling. The rule ``crf`` refines each map by the dense CRF of the classifier: maps of
-    Cfd-CAM as they are, other maps min-max scaled (:func:`camtools.scores.rules.masks_by_rule`). Under the other
+    Cfd-CAM as they are, other maps min-max scaled (:func:`camtools.scores.map_rules.masks_by_rule`). Under the other
     rules each map is divided by its maximum and thresholded (a pixel is foreground where the map exceeds the
     threshold): ``otsu`` and ``midpoint`` find the threshold of each map in the map alone
     (:mod:`camtools.thresholds`); ``search`` takes one threshold for a method, that of the best mean Dice over the
@@ -118,12 +118,12 @@ def evaluate_cams(
 
     Args:
         classifier: trained classifier and its data.
-        methods: keys of :data:`camtools.scores.methods.CAM_METHODS`.
-        rules: some of :data:`camtools.scores.rules.RULES`; the first one gives the masks of the views.
+        methods: keys of :data:`camtools.scores.map_methods.CAM_METHODS`.
+        rules: some of :data:`camtools.scores.map_rules.RULES`; the first one gives the masks of the views.
         split: ``"validation"`` or ``"test"``.
         target: class of the object.
         batch_size: images per pass; None takes what is fast on the device.
-        cfd_options: further arguments of Cfd-CAM, see :func:`camtools.scores.methods.build_cams`.
+        cfd_options: further arguments of Cfd-CAM, see :func:`camtools.scores.map_methods.build_cams`.
 
     Returns:
         The scores and views.

@@ -1,7 +1,8 @@
 """MONAI dictionary transforms over whole volumes ``(C, X, Y, Z)``: what the bundles' YAML names."""
 
+from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd
-from camtools.transforms.geometry import InPlaneSpacingd, LoadVolumed, SliceAxisLastd, whole_volume
+from camtools.transforms.intensities import ScaleSlicesd
 from camtools.transforms.maps import (
     ActivationMapsd,
     FuseMapsd,
@@ -10,9 +11,8 @@ from camtools.transforms.maps import (
     SeedPseudoLabeld,
     ThresholdMapsd,
 )
-from camtools.transforms.patch_maps import PatchClassMapsd
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
-from camtools.transforms.slices import ScaleSlicesd
+from camtools.transforms.prepare import InPlaneSpacingd, LoadVolumed, SliceAxisLastd, whole_volume
 from camtools.transforms.views import RandViewsd
 
 __all__ = [

@@ -13,8 +13,8 @@ from monai.transforms import Transform
 from torch.nn import functional
 
 from camtools.data.geometry import volume_to_slices
-from camtools.data.weights import load_weights
 from camtools.networks import place_network
+from camtools.networks.weights import load_weights
 from camtools.transforms.precision import mixed_precision
 
 __all__ = ["GateSlicesd", "PredictVolumed", "smallest_input"]

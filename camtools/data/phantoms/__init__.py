@@ -4,7 +4,7 @@
 is a module that defines a ``PhantomKind`` and one line in ``registry.KINDS``.
 """
 
-from camtools.data.phantoms.base import Phantom, PhantomKind, Photograph
+from camtools.data.phantoms.phantom import Phantom, PhantomKind, Photograph
 from camtools.data.phantoms.registry import KINDS, make_phantom
 from camtools.data.phantoms.writer import write_phantoms
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from camtools.data.phantoms._fetus import Fetus
 from camtools.data.phantoms._scene import Scene, TubeFrame, ellipse, inside, paint, smooth_noise, tube_frame
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 # T2 signal relative to fluid.
 _FLUID, _WHITE, _CORTEX, _DEEP_GREY = 0.90, 0.60, 0.46, 0.50

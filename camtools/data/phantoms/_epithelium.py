@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from camtools.data.phantoms._scene import inside, smooth_noise
 from camtools.data.phantoms._tissue import EMPTY, Tissue, at, cells, direction, dye, dye_nuclei, scatter
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 # Haematoxylin and eosin of what a lumen may hold: nothing, mucus, secretion.
 _CONTENTS = (EMPTY, (0.14, 0.10), (0.08, 0.50))

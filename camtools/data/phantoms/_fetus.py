@@ -18,7 +18,7 @@ from camtools.data.phantoms._scene import (
     smooth_noise,
     tube_frame,
 )
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 _SKULL_MM, _SCALP_MM = 1.8, 1.6
 # T2 signal relative to fluid.

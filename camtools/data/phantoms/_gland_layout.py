@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from camtools.data.phantoms._scene import smooth_noise
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 # An instance with fewer pixels, such as the tip of a gland at the border, is left out.
 LEAST_PIXELS = 60

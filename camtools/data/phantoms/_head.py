@@ -17,7 +17,7 @@ from camtools.data.phantoms._scene import (
     smooth_noise,
     tube_frame,
 )
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 _SKULL_MM = 2.2
 # FLAIR signal, about 0 (air, suppressed fluid) to 1 (fat).

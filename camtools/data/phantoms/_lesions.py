@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from camtools.data.phantoms._head import Brain
 from camtools.data.phantoms._scene import Scene, ellipse, inside, paint, profile, smooth_noise
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 # Share of a slice's pixels below which a section of the tumour is not painted, so that every tag is fair.
 _SMALLEST_SHARE = 0.009

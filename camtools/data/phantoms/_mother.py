@@ -15,7 +15,7 @@ from camtools.data.phantoms._scene import (
     smooth_noise,
     tube_frame,
 )
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 # T2 signal relative to fluid.
 _FLUID, _FAT, _MUSCLE, _WALL, _PLACENTA, _MASS = 0.92, 0.78, 0.26, 0.36, 0.55, 0.56

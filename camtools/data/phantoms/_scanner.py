@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from camtools.data.phantoms._scene import smooth_noise
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 SLICE_SPACING_MM = 6.5
 _MAX_TILT_RADIANS = 0.4

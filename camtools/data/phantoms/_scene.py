@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from camtools.data.phantoms._scene import band, inside, smooth_noise
 from camtools.data.phantoms._tissue import EMPTY, Tissue, at, cells, direction, dye, dye_nuclei, scatter
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 _BLOOD = (0.10, 1.05)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from camtools.data.phantoms._scene import paint, smooth_noise
-from camtools.data.phantoms.base import FloatArray
+from camtools.data.phantoms.phantom import FloatArray
 
 _LARGEST_CELL = 5
 # Amounts of both dyes where there is no tissue.

@@ -9,7 +9,7 @@ from camtools.data.phantoms._fetus import paint_head, paint_limbs, paint_trunk, 
 from camtools.data.phantoms._mother import paint_abdomen, paint_bladder, paint_masses, paint_womb, womb_distance
 from camtools.data.phantoms._scanner import SLICE_SPACING_MM, acquire, random_affine, random_motion
 from camtools.data.phantoms._scene import empty_scene, inside, warp
-from camtools.data.phantoms.base import Phantom, PhantomKind
+from camtools.data.phantoms.phantom import Phantom, PhantomKind
 
 __all__ = ["FETAL_BRAIN", "build_fetal_brain"]
 

@@ -9,7 +9,7 @@ from camtools.data.phantoms._gland_layout import random_glands
 from camtools.data.phantoms._microscope import photograph
 from camtools.data.phantoms._stroma import paint_stroma
 from camtools.data.phantoms._tissue import empty_tissue
-from camtools.data.phantoms.base import PhantomKind, Photograph
+from camtools.data.phantoms.phantom import PhantomKind, Photograph
 
 __all__ = ["GLAND", "build_gland"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from camtools.data.phantoms.base import Phantom, PhantomKind, Photograph
 from camtools.data.phantoms.fetal_brain import FETAL_BRAIN
 from camtools.data.phantoms.gland import GLAND
+from camtools.data.phantoms.phantom import Phantom, PhantomKind, Photograph
 from camtools.data.phantoms.tumour import TUMOUR
 
 __all__ = ["KINDS", "check_seed", "make_phantom", "phantom_kind"]

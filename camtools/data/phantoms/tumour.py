@@ -11,7 +11,7 @@ from camtools.data.phantoms._head import paint_head, random_head
 from camtools.data.phantoms._lesions import paint_look_alikes, paint_tumour
 from camtools.data.phantoms._scanner import acquire, random_motion
 from camtools.data.phantoms._scene import empty_scene, warp
-from camtools.data.phantoms.base import Phantom, PhantomKind
+from camtools.data.phantoms.phantom import Phantom, PhantomKind
 
 __all__ = ["TUMOUR", "build_tumour"]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from camtools.data.files import atomic_folder, check_free_folder, write_json
-from camtools.data.phantoms.base import Phantom, Photograph
+from camtools.data.phantoms.phantom import Phantom, Photograph
 from camtools.data.phantoms.registry import check_seed, make_phantom, phantom_kind
 
 __all__ = ["write_phantoms"]

@@ -8,8 +8,8 @@ from typing import cast
 from torch import Tensor
 
 from camtools.scores.classifier import TrainedClassifier
-from camtools.scores.maps import MappedSlices
 from camtools.scores.padding import cat_padded
+from camtools.scores.validation_maps import MappedSlices
 from camtools.thresholds import Rule, map_threshold, search_dice
 
 __all__ = ["RULES", "checked_rules", "masks_by_rule", "searched_threshold"]
@@ -32,8 +32,8 @@ def checked_rules(rules: Sequence[str]) -> list[str]:
 def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifier: TrainedClassifier) -> Tensor:
     """Masks of the maps of one method on one volume.
 
-    ``crf`` refines the maps as probabilities (:attr:`camtools.scores.maps.MappedSlices.probabilities`) by the
-    classifier's CRF, on its device; a pixel is foreground where its refined probability exceeds 0.5. Under the other
+    ``crf`` refines the maps as probabilities (:attr:`camtools.scores.validation_maps.MappedSlices.probabilities`) by
+    the classifier's CRF, on its device; a pixel is foreground where its refined probability exceeds 0.5. Under the other
     rules it is where the map, divided by its maximum, exceeds a threshold.
 
     Args:

@@ -17,7 +17,7 @@ from camtools.data.errors import DataError, reason
 from camtools.engine.knobs import ALSO_TEXT, TEXT_IDS, knob_value
 from camtools.engine.overrides import command_line_texts
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
+BUNDLES = Path(__file__).parents[2] / "bundles"
 CONFIGS = sorted(BUNDLES.glob("*/configs/train.yaml")) + sorted(BUNDLES.glob("*/configs/inference.yaml"))
 EVERY_CONFIG = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 

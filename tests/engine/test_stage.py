@@ -35,7 +35,7 @@ def run(output: Path, text: str = "a", stage: str = "first", **kwargs: Any) -> l
         "seed": 0,
         "method": "m",
         "text": text,
-        "writer": {"_target_": "tests.test_stage.Writer", "folder": str(output / stage), "text": "@text"},
+        "writer": {"_target_": "tests.engine.test_stage.Writer", "folder": str(output / stage), "text": "@text"},
         "stage": {
             "_target_": "camtools.engine.run_stage",
             "name": stage,

@@ -12,7 +12,7 @@ import pytest
 
 from camtools.data import DataError, case_name, list_volumes, load_datalist, with_cases
 from camtools.data.case_names import case_of_file, is_safe_case, output_file
-from camtools.data.slices import pseudo_label_files
+from camtools.data.slice_dataset import pseudo_label_files
 from camtools.engine import DatasetCheck, SavePanel, VolumePipeline
 from camtools.transforms import LoadVolumed
 from tests.conftest import write_volume

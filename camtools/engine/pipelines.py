@@ -20,9 +20,9 @@ from camtools.data.files import file_hash, input_hash_of, save_like
 from camtools.data.folders import check_file
 from camtools.data.geometry import SliceAxis
 from camtools.data.storage import StorageError
-from camtools.data.weights import load_weights
 from camtools.engine.manifest import digest
 from camtools.engine.ranks import Ranks
+from camtools.networks.weights import load_weights
 
 __all__ = ["VolumePipeline", "VolumesFailedError"]
 

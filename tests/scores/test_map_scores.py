@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from camtools.data import load_datalist
 from camtools.fusion import normalize_max
+from camtools.scores.map_methods import build_cams
 from camtools.scores.map_scores import evaluate_cams
-from camtools.scores.maps import mapped_slices, object_slices
-from camtools.scores.methods import build_cams
+from camtools.scores.validation_maps import mapped_slices, object_slices
 from tests.cam_classifiers import fake_method, tiny_classifier
 from tests.conftest import write_dataset
 from tests.reference import metrics as reference
@@ -42,7 +42,7 @@ def test_progress_moves_with_each_method_of_each_volume(blob_dataset: Path, monk
         bars.append(tqdm(**(options | {"disable": False, "file": StringIO()})))
         return bars[-1]
 
-    monkeypatch.setattr("camtools.scores.maps.tqdm", shown_bar)
+    monkeypatch.setattr("camtools.scores.validation_maps.tqdm", shown_bar)
     classifier = tiny_classifier(blob_dataset)
     first, second = classifier.splits["test"]
     items = [first, first | {"slice_labels": [1, 0, 0, 0, 0, 0]}, second]  # the second item has nothing to score

@@ -15,8 +15,8 @@ from camtools.cams import CfdCAM, GradCAM, LayerCAM, LTGradCAM
 from camtools.data import DataError
 from camtools.fusion import layer_sum
 from camtools.scores.classifier import load_trained_classifier
-from camtools.scores.maps import object_slices
-from camtools.scores.methods import CAM_METHODS, build_cams, is_probability, stage_layers, summed_maps
+from camtools.scores.map_methods import CAM_METHODS, build_cams, is_probability, stage_layers, summed_maps
+from camtools.scores.validation_maps import object_slices
 from tests.cam_classifiers import TRAIN, WIDTH, save_weights, tiny_classifier, tiny_network
 from tests.conftest import blob_volume, oblique_affine, write_dataset, write_volume
 

@@ -18,7 +18,7 @@ from camtools.data.geometry import SliceAxis, volume_to_slices
 from camtools.data.volumes import check_same_geometry, read_mask, read_volume, slice_tags
 from camtools.fusion import normalize_max, normalize_min_max
 from camtools.scores.classifier import TrainedClassifier
-from camtools.scores.methods import Cam, is_probability, summed_maps
+from camtools.scores.map_methods import Cam, is_probability, summed_maps
 from camtools.transforms import SliceAxisLastd
 
 __all__ = ["MappedSlices", "ObjectSlices", "mapped_slices", "object_slices"]
@@ -55,7 +55,7 @@ class MappedSlices:
         images: ``(B, C, H, W)``, what the classifier sees, shared by all methods.
         summed: ``(B, 1, H, W)`` float32, >= 0, as the method gives them.
         calibrated: whether ``summed`` are probabilities already, see
-            :func:`camtools.scores.methods.is_probability`.
+            :func:`camtools.scores.map_methods.is_probability`.
     """
 
     method: str

@@ -7,7 +7,7 @@ import torch
 from monai.transforms import Compose, RandFlipd, RandSpatialCropd
 
 from camtools.data import SliceDataset, load_datalist
-from camtools.data.slices import pseudo_label_files
+from camtools.data.slice_dataset import pseudo_label_files
 from camtools.transforms import LoadVolumed, ScaleSlicesd, SliceAxisLastd
 from tests.conftest import blob_volume, write_volume
 

@@ -62,8 +62,8 @@ second:
   output_dir: "@output_dir"
   folder: "$@output_dir + '/second'"
   after: [first]
-work: {_target_: tests.test_locks.Work, value: "@value", folder: "@shared", root: "@root", export: "@export"}
-later: {_target_: tests.test_locks.Later, value: "@value", folder: "$@output_dir + '/second'", root: "@root"}
+work: {_target_: tests.engine.test_locks.Work, value: "@value", folder: "@shared", root: "@root", export: "@export"}
+later: {_target_: tests.engine.test_locks.Later, value: "@value", folder: "$@output_dir + '/second'", root: "@root"}
 """
 
 

@@ -18,8 +18,8 @@ from camtools.metrics import PixelCounts
 from camtools.report.lt_plot import write_lt_plot
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.lt_sweep import PERCENTILES, LTSweep, format_lt_sweep, sweep_lt, write_lt_sweep
-from camtools.scores.maps import object_slices
-from camtools.scores.methods import Cam
+from camtools.scores.map_methods import Cam
+from camtools.scores.validation_maps import object_slices
 from tests.cam_classifiers import TRAIN, overrides, save_weights, tiny_classifier
 from tests.conftest import write_dataset
 from tests.reference import metrics as reference

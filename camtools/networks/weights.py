@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from camtools.data.errors import DataError
-
 __all__ = ["load_weights"]
 
 
@@ -22,7 +20,7 @@ def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]
 
     Raises:
         FileNotFoundError: a file is missing.
-        DataError: a file is damaged or holds something else.
+        ValueError: a file is damaged or holds something else.
     """
     for network, path in weights:
         if not Path(path).is_file():
@@ -39,12 +37,12 @@ def _read(name: str, path: Path) -> Mapping[str, Any]:
     # zipfile, pickle and torch each raise kinds of their own for a damaged file
     except Exception as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
+        raise ValueError(
             f"{name}: expected trained weights (a state dictionary written by torch.save) in {path}, found a file that "
             f"cannot be read: {first} It may be damaged: remove it and train again, or name another file."
         ) from error
     if not isinstance(weights, Mapping):
-        raise DataError(
+        raise ValueError(
             f"{name}: expected trained weights (a state dictionary) in {path}, found a {type(weights).__name__}. "
             "Name another file."
         )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.transforms import Transform
 
-from camtools.cams.patch_maps import PatchClassMaps
+from camtools.cams.patch_class_maps import PatchClassMaps
 from camtools.data.geometry import slices_to_volume, volume_to_slices
 from camtools.transforms.maps import like_volume
 from camtools.transforms.precision import mixed_precision

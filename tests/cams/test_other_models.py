@@ -14,7 +14,7 @@ from torchvision.models import DenseNet
 
 from camtools.cams import CAM, AblationCAM, CfdCAM, FullGrad, GradCAM, LayerCAM, LTFullGrad, LTGradCAM, ScoreCAM
 from tests.cam_models import ANY_LAYER_CLASSES, CAM_CLASSES, GRADIENT_CLASSES, LAYER_CLASSES, LAYERS, Classifier
-from tests.cams.test_cams_model import state
+from tests.cams.test_capture import state
 
 
 def test_layers_given_as_modules(model, images):

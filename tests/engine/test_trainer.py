@@ -16,9 +16,9 @@ from monai.inferers import SimpleInferer
 from monai.transforms import Compose, RandFlipd
 
 from camtools.data import SliceDataset, load_datalist
-from camtools.data.weights import load_weights
 from camtools.engine import NetworkTrainer, slice_loader
 from camtools.engine.inferers import HalfPrecisionInferer
+from camtools.networks.weights import load_weights
 from camtools.transforms import LoadVolumed, ScaleSlicesd, SliceAxisLastd
 
 PREPARE = Compose([LoadVolumed("image"), SliceAxisLastd("image"), ScaleSlicesd("image")])

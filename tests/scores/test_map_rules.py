@@ -11,9 +11,9 @@ import torch
 
 from camtools.cams import CfdCAM, GradCAM
 from camtools.crf import DenseCRF
+from camtools.scores.map_rules import masks_by_rule
 from camtools.scores.map_scores import evaluate_cams
-from camtools.scores.maps import MappedSlices, ObjectSlices, object_slices
-from camtools.scores.rules import masks_by_rule
+from camtools.scores.validation_maps import MappedSlices, ObjectSlices, object_slices
 from tests.cam_classifiers import fake_method, one_logit_classifier
 from tests.reference import metrics as reference
 
