@@ -33,8 +33,8 @@ def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifi
     """Masks of the maps of one method on one volume.
 
     ``crf`` refines the maps as probabilities (:attr:`camtools.scores.validation_maps.MappedSlices.probabilities`) by
-    the classifier's CRF, on its device; a pixel is foreground where its refined probability exceeds 0.5. Under the other
-    rules it is where the map, divided by its maximum, exceeds a threshold.
+    the classifier's CRF, on its device; a pixel is foreground where its refined probability exceeds 0.5. Under the
+    other rules it is where the map, divided by its maximum, exceeds a threshold.
 
     Args:
         one: the maps.
