@@ -55,8 +55,10 @@ def main() -> None:
         fine = True
         for kind in ("volumes", "pictures"):
             items, start = list_volumes(folder / kind), time.perf_counter()
-            steps, out = [LoadVolumed("image"), threshold], folder / f"out_{kind}"
-            pipeline = VolumePipeline("predict", items, steps, {"pred": ".nii.gz"}, out, "uint8")
+            out = folder / f"out_{kind}"
+            pipeline = VolumePipeline(
+                "predict", items, [LoadVolumed("image"), threshold], {"pred": ".nii.gz"}, out, "uint8"
+            )
             failed: list[tuple[str, str]] = []
             try:
                 pipeline.run()

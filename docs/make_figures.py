@@ -35,7 +35,7 @@ from camtools.networks import VGG16CAM
 from camtools.patches import PatchGrid
 from camtools.report.panels import to_display
 from camtools.seeds import Seeds, seeds_from_cam
-from camtools.transforms import ScaleSlicesd, whole_volume
+from camtools.transforms import PrepareVolumed, ScaleSlicesd
 
 IMAGES = Path(__file__).parent / "img"
 TAG_COLOURS = {(True, False): "tab:blue", (False, True): "tab:red", (True, True): "gold"}  # background, gland
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="output folder of make demo")
     runs = parser.parse_args().runs
     item = load_datalist(builtin_dataset("fetal_brain", n=40), "test")[0]
-    volume = ScaleSlicesd("image")(whole_volume(pixel_size=1.0)({key: item[key] for key in ("image", "label")}))
+    volume = ScaleSlicesd("image")(PrepareVolumed(pixel_size=1.0)({key: item[key] for key in ("image", "label")}))
     slices, masks = (volume_to_slices(volume[key].as_tensor()) for key in ("image", "label"))
     slice_tags(slices, masks)
     largest = int(masks.flatten(1).sum(dim=1).argmax())

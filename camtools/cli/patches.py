@@ -31,12 +31,12 @@ def patches(
     from camtools.data import PatchTagger, dataset_slice_axis, load_datalist
     from camtools.data.patch_tags import write_patch_crops, write_patch_tags
     from camtools.patches import PatchGrid
-    from camtools.transforms import whole_volume
+    from camtools.transforms import PrepareVolumed
 
     with plain_errors():
         everything = [item for name in ("training", "validation", "test") for item in load_datalist(dataset_dir, name)]
         number = int(slice_axis) if slice_axis and slice_axis.isdigit() else slice_axis
-        prepare = whole_volume(pixel_size, dataset_slice_axis(everything, number))
+        prepare = PrepareVolumed(pixel_size, dataset_slice_axis(everything, number))
         tagger = PatchTagger(prepare, PatchGrid(patch_size, patch_stride))
         items = load_datalist(dataset_dir, split)
         count = write_patch_tags(items, tagger, out, derive)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from camtools.data.case_names import case_name, with_cases
+from camtools.data.case_names import case_name
 from camtools.data.dataset_json import SPLIT_NAMES, ListedItem, raise_problems, read_dataset_json
 from camtools.data.errors import DataError
 from camtools.data.folders import list_volumes
@@ -21,7 +21,6 @@ __all__ = [
     "list_volumes",
     "load_datalist",
     "volumes_in",
-    "with_cases",
 ]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from monai.data import MetaTensor
 
 from camtools.data.errors import DataError
 
-__all__ = ["mask_tags", "one_mask"]
+__all__ = ["one_mask"]
 
 _TOLERANCE = 1e-3  # of a whole number, where a header scales the voxels
 
@@ -46,17 +45,3 @@ def one_mask(source: Path, volume: MetaTensor) -> MetaTensor:
             "save it as uint8."
         )
     return volume.round()
-
-
-def mask_tags(mask: torch.Tensor, axis: int, min_area_fraction: float = 0.0) -> list[int]:
-    """Tag of every slice of a ``(1, X, Y, Z)`` mask along array axis ``axis`` (0..2).
-
-    A slice is positive when more than ``min_area_fraction`` of its pixels are foreground.
-
-    Example:
-        >>> mask = torch.zeros(1, 2, 2, 3); mask[0, 0, 0, 1] = 1
-        >>> mask_tags(mask, axis=2)
-        [0, 1, 0]
-    """
-    fraction = (mask[0] > 0.5).float().movedim(axis, 0).flatten(1).mean(dim=1)
-    return [int(value > min_area_fraction) for value in fraction.tolist()]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 from camtools.data.patch_tags import PatchTagger
 from camtools.data.samples import VolumeSamples
+from camtools.data.splits import Splits
 
 __all__ = ["PatchDataset"]
 
@@ -14,13 +16,14 @@ __all__ = ["PatchDataset"]
 class PatchDataset(VolumeSamples):
     """Patches of tagged volumes, each with its multi-label tag as ``label``.
 
-    A volume is prepared when one of its patches is first asked for, and kept in memory. The mask of an item is read for
-    one purpose, to derive tags where none are given; it is never part of a sample.
+    A volume is prepared when one of its patches is first needed, and then stays in memory. ``splits`` gives the tags
+    and takes the masks away, so a mask is never part of a sample.
 
     Args:
         data: volume items (``image``, and ``patch_labels`` or ``label``).
         tagger: cuts volumes into patches and tags them.
         transform: dictionary transforms of one patch, applied every time (augmentation).
+        splits: knows the tags of ``data``; None derives them here.
         seed: with the epoch, it fixes the random draws of ``transform`` (``set_epoch``).
 
     Each sample holds ``image (C, size, size)`` and ``label (K,)``, float32, 1 for each class that is present.
@@ -34,17 +37,15 @@ class PatchDataset(VolumeSamples):
         data: Sequence[dict[str, Any]],
         tagger: PatchTagger,
         transform: Callable[[Any], Any] | None = None,
+        splits: Splits | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(data, tagger.prepare, transform, seed)
+        super().__init__((splits or Splits(data)).tagged(data, tagger), tagger.prepare, transform, seed)
         self.grid = tagger.grid
-        self._tags = [tagger(item).float() for item in self.data]
-        self._index = [
-            (volume, index, patch)
-            for volume, tags in enumerate(self._tags)
-            for index in range(tags.shape[0])
-            for patch in range(tags.shape[1])
-        ]
+        self._tags = [item["patch_tags"].float() for item in self.data]
+        self._index: list[tuple[int, int, int]] = []  # volume, slice and patch of each sample
+        for volume, tags in enumerate(self._tags):
+            self._index += [(volume, k, patch) for k, patch in product(range(tags.shape[0]), range(tags.shape[1]))]
 
     def __len__(self) -> int:
         return len(self._index)

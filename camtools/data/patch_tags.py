@@ -1,4 +1,4 @@
-"""Which classes each patch of an image shows: given by a CSV, or derived from the mask of a benchmark."""
+"""Which classes each patch of an image shows: given by a CSV, or derived from a mask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from camtools.data.geometry import volume_to_slices
 from camtools.data.tag_csv import PATCH_COLUMNS, PatchRows
 from camtools.patches import PatchGrid
 
-__all__ = ["PatchTagger", "patch_tagged_items", "write_patch_crops", "write_patch_tags"]
+__all__ = ["PatchTagger", "write_patch_crops", "write_patch_tags"]
 
 
 class PatchTagger:
@@ -93,31 +93,6 @@ class PatchTagger:
                     raise DataError(f"{where} must name classes from 0 to {self.num_classes - 1}, found {number}.")
                 tags[row, number] = True
         return tags.view(shape[2], -1, self.num_classes)
-
-
-def patch_tagged_items(
-    data: Sequence[dict[str, Any]], tagger: PatchTagger, keep_masks: bool = False
-) -> list[dict[str, Any]]:
-    """Items with the tags of their patches and slices, and without their masks; untagged items are left out.
-
-    Args:
-        data: volume items.
-        tagger: gives the tags.
-        keep_masks: keep the ``label`` key, for full supervision.
-
-    Returns:
-        Items with ``patch_tags``, bool ``(Z, N, K)``, and ``slice_labels``: 1 where a patch shows another class than
-        the background.
-    """
-    items = []
-    for item in data:
-        if not item.get("patch_labels") and not item.get("label"):
-            continue
-        tagged = {key: value for key, value in item.items() if key != "label" or keep_masks}
-        tags = tagger(item)
-        positive = tags[:, :, 1:].flatten(1).any(dim=1)
-        items.append(tagged | {"patch_tags": tags, "slice_labels": [int(tag) for tag in positive]})
-    return items
 
 
 def write_patch_tags(items: Sequence[dict[str, Any]], tagger: PatchTagger, path: Path, derive: bool = False) -> int:

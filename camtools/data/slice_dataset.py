@@ -1,4 +1,4 @@
-"""Training samples: the slices of tagged volumes."""
+"""Training samples: slices of volumes, each with its tag or its pseudo-label."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from camtools.data.case_names import case_name, output_file
-from camtools.data.geometry import SliceAxis
+from camtools.data.errors import DataError
 from camtools.data.samples import VolumeSamples
-from camtools.data.volumes import slice_tags
+from camtools.data.splits import Splits
 
 __all__ = ["SliceDataset", "pseudo_label_files"]
 
@@ -31,18 +31,17 @@ def pseudo_label_files(
 class SliceDataset(VolumeSamples):
     """Slices of tagged volumes, each with its tag or its pseudo-label as ``label``.
 
-    A volume is prepared when one of its slices is first asked for, and kept in memory. The mask of an item is read
-    for one purpose, to derive slice tags where none are given; it is never part of a sample.
+    A volume is prepared when one of its slices is first needed, and then stays in memory. ``splits`` gives the tags and
+    takes the masks away, so a mask is never part of a sample.
 
     Args:
         data: volume items (``image``, and ``slice_labels`` or ``label``).
         prepare: dictionary transforms of the whole volume, applied once; they put the slice axis last.
         transform: dictionary transforms of one slice, applied every time (augmentation).
+        splits: knows the tags of ``data``; None where they are given, or to derive them with the default settings.
         pseudo_label_dir: None yields the tag as ``label``, an int64 scalar. A folder yields the pseudo-labels
             written there, ``(K, H, W)`` in [0, 1], one channel for each of ``pseudo_labels``.
         pseudo_labels: kinds of pseudo-label to load, see ``pseudo_label_files``.
-        min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
-        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
         repeats: samples of each slice in an epoch, for random crops of large images.
         seed: with the epoch, it fixes the random draws of ``transform`` (``set_epoch``).
 
@@ -57,18 +56,19 @@ class SliceDataset(VolumeSamples):
         data: Sequence[dict[str, Any]],
         prepare: Callable[[Any], Any],
         transform: Callable[[Any], Any] | None = None,
+        splits: Splits | None = None,
         pseudo_label_dir: str | Path | None = None,
         pseudo_labels: Sequence[str] = ("cam", "spl"),
-        min_area_fraction: float = 0.0,
-        slice_axis: SliceAxis = None,
         repeats: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__(data, prepare, transform, seed)
+        super().__init__((splits or Splits(data)).tagged(data), prepare, transform, seed)
         self.pseudo_label_dir = pseudo_label_dir
         self.pseudo_labels = tuple(pseudo_labels)
-        self._tags = [slice_tags(item, min_area_fraction, slice_axis) for item in self.data]
-        self._index = [(volume, k) for volume, tags in enumerate(self._tags) for k in range(len(tags))] * repeats
+        self._index: list[tuple[int, int]] = []  # volume and slice of each sample
+        for volume, item in enumerate(self.data):
+            self._index += [(volume, k) for k in range(len(item["slice_labels"]))]
+        self._index *= repeats
 
     def __len__(self) -> int:
         return len(self._index)
@@ -76,11 +76,20 @@ class SliceDataset(VolumeSamples):
     def __getitem__(self, index: int) -> dict[str, Any]:
         volume, k = self._index[index]
         slices = self.slices(volume)
-        tag = self._tags[volume][k]
+        self._check_count(volume, len(slices["image"]))
+        tag = self.data[volume]["slice_labels"][k]
         label = torch.tensor(tag)
         if self.pseudo_label_dir is not None:
             label = torch.cat([slices[kind][k] for kind in self.pseudo_labels])
         return self.augmented({"image": slices["image"][k], "tag": tag, "label": label})
+
+    def _check_count(self, volume: int, slices: int) -> None:
+        item = self.data[volume]
+        if slices != len(item["slice_labels"]):
+            raise DataError(
+                f"{item['image']}: expected {len(item['slice_labels'])} slices, one for each tag, found {slices} after "
+                "'prepare'. Give the slice_axis of the splits to the transforms that prepare volumes."
+            )
 
     def files(self, item: dict[str, Any]) -> dict[str, str]:
         """Image and pseudo-labels; see ``VolumeSamples.files``."""

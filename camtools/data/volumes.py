@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst
 from monai.utils import ImageMetaKey, MetaKeys
 
-from camtools.data.dataset_items import tag_problem
 from camtools.data.errors import DataError, too_large
 from camtools.data.folders import check_file
-from camtools.data.geometry import PLANES, SliceAxis, anatomical_axes, slice_axis_of
 from camtools.data.headers import header_affine
 from camtools.data.itk_files import read_itk
-from camtools.data.masks import mask_tags, one_mask
+from camtools.data.masks import one_mask
 from camtools.data.nifti_files import read_nifti
 from camtools.data.photographs import read_photograph
 from camtools.data.suffixes import is_itk_file, is_photograph
 
-__all__ = ["check_same_geometry", "read_mask", "read_volume", "slice_tags", "tagged_items"]
+__all__ = ["check_same_geometry", "read_mask", "read_volume"]
 
 
 def read_volume(path: str | Path) -> MetaTensor:
@@ -110,72 +105,3 @@ def check_same_geometry(image: MetaTensor, mask: MetaTensor, image_path: str, ma
             f"The affine of the mask {mask_path} differs from that of its image {image_path} by up to "
             f"{difference:.3g} mm: expected the same. Resample the mask onto its image or correct its header."
         )
-
-
-def slice_tags(item: dict[str, Any], min_area_fraction: float = 0.0, slice_axis: SliceAxis = None) -> list[int]:
-    """Slice tags of a volume: the given ones, else derived from its mask (``mask_tags``).
-
-    Args:
-        item: ``image``, and ``slice_labels`` or ``label`` (see :func:`camtools.data.load_datalist`).
-        min_area_fraction: 0..1, used only where tags are derived from a mask.
-        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
-
-    Raises:
-        DataError: there are neither tags nor a mask, or tags other than 0 and 1, or their number differs from the
-            number of slices.
-    """
-    image_path = str(item["image"])
-    tags = item.get("slice_labels")
-    if tags is None and not item.get("label"):
-        raise DataError(
-            f"{image_path} has neither slice tags nor a mask. Give 'slice_labels' (one 0/1 per slice) in dataset.json."
-        )
-    problem = "" if tags is None else tag_problem(tags if not isinstance(tags, str) else None)
-    if problem:
-        raise DataError(f"The slice tags of {image_path} must be 0 or 1: {problem} Correct 'slice_labels'.")
-    source = read_volume(image_path) if tags is not None else read_mask(item["label"])
-    axis = slice_axis_of(source, slice_axis)
-    if tags is None:
-        return mask_tags(source, axis, min_area_fraction)
-    slices = source.shape[1 + axis]
-    if len(tags) != slices:
-        raise DataError(
-            f"{image_path} has {slices} slices along axis {axis} (shape {tuple(source.shape[1:])}), but "
-            f"{len(tags)} slice tags were given: expected one per slice. {_advice(source, len(tags))}"
-        )
-    return [int(tag) for tag in tags]
-
-
-def _advice(source: MetaTensor, tags: int) -> str:
-    """What to do about a wrong number of tags: they may be those of another axis."""
-    fitting = [axis for axis, size in enumerate(source.shape[1:]) if size == tags]
-    if len(fitting) != 1:
-        return "Correct 'slice_labels' or give slice_axis."
-    plane = PLANES[anatomical_axes(np.asarray(source.affine))[fitting[0]]]
-    return (
-        f"They fit axis {fitting[0]}: where the slices are {plane}, give --slice_axis {plane}; else correct "
-        "'slice_labels'."
-    )
-
-
-def tagged_items(
-    data: Sequence[dict[str, Any]],
-    min_area_fraction: float = 0.0,
-    slice_axis: SliceAxis = None,
-    keep_masks: bool = False,
-) -> list[dict[str, Any]]:
-    """Items with their slice tags and without their masks; items that have neither tags nor a mask are left out.
-
-    Args:
-        data: volume items.
-        min_area_fraction: as for :func:`slice_tags`.
-        slice_axis: as for :func:`slice_tags`.
-        keep_masks: keep the ``label`` key, for full supervision.
-    """
-    items = []
-    for item in data:
-        if item.get("slice_labels") is None and not item.get("label"):
-            continue
-        tagged = {key: value for key, value in item.items() if key != "label" or keep_masks}
-        items.append(tagged | {"slice_labels": slice_tags(item, min_area_fraction, slice_axis)})
-    return items

@@ -2,9 +2,11 @@
 
 from camtools.engine.check import DatasetCheck
 from camtools.engine.config import begin_run, find_bundle_root, show_root_cause
+from camtools.engine.evaluators import slice_evaluator, volume_evaluator
 from camtools.engine.inferers import RandomSizeInferer
 from camtools.engine.multi_scale import MultiScaleInferer
 from camtools.engine.pipelines import VolumePipeline, VolumesFailedError
+from camtools.engine.prediction_pipeline import PredictionPipeline
 from camtools.engine.save_panel import SavePanel
 from camtools.engine.stage import run_stage
 from camtools.engine.trainer import NetworkTrainer, slice_loader
@@ -13,6 +15,7 @@ __all__ = [
     "DatasetCheck",
     "MultiScaleInferer",
     "NetworkTrainer",
+    "PredictionPipeline",
     "RandomSizeInferer",
     "SavePanel",
     "VolumePipeline",
@@ -21,5 +24,7 @@ __all__ = [
     "find_bundle_root",
     "run_stage",
     "show_root_cause",
+    "slice_evaluator",
     "slice_loader",
+    "volume_evaluator",
 ]

@@ -10,17 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from monai.data import MetaTensor
 from tqdm import tqdm
 
-from camtools.data.case_names import case_clashes, case_name
+from camtools.data.case_names import case_clashes
 from camtools.data.channels import check_channels
 from camtools.data.errors import DataError
 from camtools.data.files import write_json
-from camtools.data.geometry import SliceAxis, slice_axis_of, voxel_spacing
+from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.patch_tags import PatchTagger
-from camtools.data.slicing import dataset_slice_axis, plane_of
+from camtools.data.slicing import plane_of
+from camtools.data.splits import Splits
 from camtools.data.suffixes import is_photograph
-from camtools.data.volumes import check_same_geometry, read_mask, read_volume, slice_tags
+from camtools.data.volumes import check_same_geometry, read_mask, read_volume
 from camtools.engine.ranks import on_first_rank
 
 __all__ = ["DatasetCheck"]
@@ -35,29 +37,24 @@ class DatasetCheck:
     file (``slice_axis``) and its anatomical ``plane``.
 
     Args:
-        splits: items by name of the split. Training items need slice tags, given or derived from a mask.
+        splits: the volumes, as :class:`camtools.data.Splits` or as its arguments by name. Training items need slice
+            tags, given or derived from a mask.
         output_dir: folder of the run.
-        min_area_fraction: share of a slice's pixels above which a mask makes it positive, where tags are derived.
-        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
-        patch_tagger: for methods that learn from patches; it is their tags that training items need then.
+        patch_tagger: for methods that learn from patches; training items then need the tags of patches.
         workers: threads that read.
         channels: of the images, as the networks take them; None: any number.
     """
 
     def __init__(
         self,
-        splits: Mapping[str, Sequence[dict[str, Any]]],
+        splits: Splits | Mapping[str, Sequence[dict[str, Any]]],
         output_dir: str | Path,
-        min_area_fraction: float = 0.0,
-        slice_axis: SliceAxis = None,
         patch_tagger: PatchTagger | None = None,
         workers: int = 4,
         channels: int | None = None,
     ) -> None:
-        self.splits = splits
+        self.splits = splits if isinstance(splits, Splits) else Splits(**splits)
         self.output_dir = Path(output_dir)
-        self.min_area_fraction = min_area_fraction
-        self.slice_axis = slice_axis
         self.patch_tagger = patch_tagger
         self.workers = workers
         self.channels = channels
@@ -69,34 +66,40 @@ class DatasetCheck:
         Raises:
             DataError: names every unusable file; or the training split is empty or has tags of one class only.
         """
-        work = [(split, item) for split, items in self.splits.items() for item in items]
-        self.slice_axis = dataset_slice_axis([item for _, item in work], self.slice_axis)
+        work = [(split, item) for split, items in self.splits.by_name.items() for item in items]
+        logger.debug("check: slices are stacked as %s", self.splits.slice_axis)  # decided before threads ask for it
         with ThreadPoolExecutor(self.workers) as pool:
             found = list(tqdm(pool.map(self._check, work), total=len(work), desc="check", unit="volume", disable=None))
         problems = [problem for _, problem in found if problem]
-        problems += case_clashes(item | {"case": case_name(item)} for _, item in work)
+        problems += case_clashes(item for _, item in work)
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems)
             raise DataError(f"{len(problems)} of {len(work)} volumes cannot be used:\n{listed}")
         rows = [row for row, _ in found if row]
         _warn_of_copies(rows)
-        training = [row for row in rows if row["split"] == "training"]
-        unit = "slice" if self.patch_tagger is None else "patch"
-        many = f"{unit}s" if self.patch_tagger is None else "patches"
-        total, positive = (sum(row[key] for row in training) for key in (many, f"positive_{many}"))
-        if positive in (0, total):
-            kind = f"no {unit}" if not total else f"only negative {many}" if not positive else f"only positive {many}"
-            raise DataError(
-                f"Expected training {many} with and without the object, found {kind} in {len(training)} volumes. "
-                f"Add volumes or correct the {unit} tags."
-            )
-        others = ", ".join(f"{len(items)} {split}" for split, items in self.splits.items() if split != "training")
-        logger.info(
-            "check: %d training volumes, %d of %d %s positive; %s", len(training), positive, total, many, others
-        )
+        self._check_both_classes([row for row in rows if row["split"] == "training"])
         path = self.output_dir / "dataset_check.json"
         _compare_decisions(path, rows)
         write_json(rows, path)
+
+    def _check_both_classes(self, training: Sequence[dict[str, Any]]) -> None:
+        units = "slices" if self.patch_tagger is None else "patches"
+        total = sum(row[units] for row in training)
+        positive = sum(row[f"positive_{units}"] for row in training)
+        found = None
+        if total == 0:
+            found = f"no {units}"
+        elif positive in (0, total):
+            found = f"only {'positive' if positive else 'negative'} {units}"
+        if found is not None:
+            raise DataError(
+                f"Expected training {units} with and without the object, found {found} in {len(training)} volumes. "
+                f"Add volumes or correct the tags of the {units}."
+            )
+        logger.info(
+            "check: %d training volumes, %d of %d %s positive; %d validation, %d test",
+            *(len(training), positive, total, units, len(self.splits.validation), len(self.splits.test)),
+        )
 
     def _check(self, work: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
         split, item = work
@@ -108,20 +111,28 @@ class DatasetCheck:
     def _describe(self, split: str, item: dict[str, Any]) -> dict[str, Any]:
         image = read_volume(item["image"])
         check_channels(item["image"], image, self.channels)
-        row = {"split": split, "case": case_name(item), "image": item["image"], "shape": list(image.shape[1:])}
+        row = {"split": split, "case": item["case"], "image": item["image"], "shape": list(image.shape[1:])}
         row["voxels"] = hashlib.sha256(image.as_tensor().numpy().tobytes()).hexdigest()[:32]
         row["spacing"] = voxel_spacing(image.affine).round(4).tolist()
+        slicing = self.splits.slice_axis
         if not is_photograph(item["image"]):
-            row |= {"slicing": self.slice_axis, "slice_axis": slice_axis_of(image, self.slice_axis)}
-            row["plane"] = plane_of(image.affine, tuple(image.shape[1:]), self.slice_axis)
+            row |= {"slicing": slicing, "slice_axis": slice_axis_of(image, slicing)}
+            row["plane"] = plane_of(image.affine, tuple(image.shape[1:]), slicing)
         if item.get("label"):
             row["label"] = item["label"]
-            check_same_geometry(image, read_mask(item["label"]), item["image"], item["label"])
-        if split == "training" or item.get("slice_labels") or item.get("label"):
-            tags = slice_tags(item, self.min_area_fraction, self.slice_axis)
+        row |= self._tags(split, item, image)
+        return row
+
+    def _tags(self, split: str, item: dict[str, Any], image: MetaTensor) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        masked = bool(item.get("label"))
+        if split == "training" or item.get("slice_labels") or masked:
+            tags = self.splits.tags(item, image)
             row |= {"slices": len(tags), "positive_slices": sum(tags)}
-        if self.patch_tagger is not None and (split == "training" or item.get("patch_labels") or item.get("label")):
-            patches = self.patch_tagger(item).flatten(0, 1)
+        if masked and item.get("slice_labels"):  # the mask gives no tags, and is scored against
+            check_same_geometry(image, read_mask(item["label"]), item["image"], item["label"])
+        if self.patch_tagger is not None and (split == "training" or item.get("patch_labels") or masked):
+            patches = self.splits.patch_tags(item, self.patch_tagger).flatten(0, 1)
             row |= {"patches": len(patches), "positive_patches": int(patches[:, 1:].any(dim=1).sum())}
         return row
 

@@ -22,6 +22,8 @@ __all__ = ["active_parser", "begin_run", "find_bundle_root", "referenced_config"
 
 # ids whose value is decided by the data: it is recorded, not the expression
 DECIDED_IDS = frozenset({"slicing"})
+# lists of volumes: a stage's ``inputs`` and ``items`` follow their content
+LISTS = {"splits": ("training", "validation", "test")}
 
 
 def _owner_on_stack(kind: type) -> Any:
@@ -96,8 +98,11 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
         if name in DECIDED_IDS:
             found[name] = parser.get_parsed_content(name)
             continue
-        found[name] = parser[name]
-        references = ReferenceResolver.find_refs_in_config(config=parser[name], id=name)
+        content = parser[name]
+        if name in LISTS:
+            content = {key: value for key, value in content.items() if key not in LISTS[name]}
+        found[name] = content
+        references = ReferenceResolver.find_refs_in_config(config=content, id=name)
         queue.extend(reference for reference in references if not reference.startswith(f"{name}::"))
     return found
 

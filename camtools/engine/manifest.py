@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from camtools import __version__
 from camtools.data.case_names import case_name
 from camtools.data.files import file_hash, write_json
+from camtools.data.tag_source import TagSource
 from camtools.engine.records import Record, as_record, read_json_object, records_below
 
 __all__ = ["Manifest", "digest", "digest_unread"]
@@ -48,6 +49,8 @@ def digest_unread(items: Iterable[Any]) -> str:
 def _unread(item: Any) -> Any:
     if isinstance(item, Mapping):
         stamps = {key: _item_stamp(item[key]) for key in FILE_KEYS if item.get(key)}
+        if "tag_source" in item:
+            stamps["label"] = item["tag_source"].stamp()
         return stamps | {"case": case_name(dict(item))} | {key: item.get(key) for key in TAG_KEYS}
     return _stamp(item)
 
@@ -141,15 +144,25 @@ class Manifest:
     def _hash_input(self, entry: Any) -> Any:
         if isinstance(entry, Mapping):
             files = {key: self._hash_file(entry[key]) for key in FILE_KEYS if entry.get(key)}
+            if "tag_source" in entry:
+                files["label"] = self._hash_tag_source(entry["tag_source"])
             return files | {key: entry.get(key) for key in ("case", *TAG_KEYS)}
         return self._hash_file(entry)
 
     def _hash_file(self, path: str | Path) -> str:
         name = str(Path(path).resolve())
-        size, changed = _stamp(name)
+        return self._hash_changed(name, _stamp(name), lambda: file_hash(name))
+
+    def _hash_tag_source(self, source: TagSource) -> str:
+        name = f"mask of {Path(source.image).resolve()}"
+        return self._hash_changed(name, source.stamp(), source.sha256)
+
+    def _hash_changed(self, name: str, stamp: tuple[int, int], read: Callable[[], str]) -> str:
+        """Hash of a file, read again where its size or time of change differs from the last time."""
+        size, changed = stamp
         known = self.content["files"].get(name)
         if known is None or known["size"] != size or known["mtime_ns"] != changed:
-            known = {"size": size, "mtime_ns": changed, "sha256": file_hash(name)}
+            known = {"size": size, "mtime_ns": changed, "sha256": read()}
             self.content["files"][name] = known
         return str(known["sha256"])
 

@@ -63,7 +63,7 @@ def check_ids(parser: ConfigParser, files: Sequence[str | Path]) -> None:
         component = parser[parent] if parent else None
         expected = [str(other) for other in (known.get(parent) or {})]
         if component is not None and ConfigComponent.is_instantiable(component):
-            arguments, takes_any = _arguments(component)
+            arguments, takes_any = _arguments(parser, component)
             if key in arguments or key in COMPONENT_KEYS:
                 continue
             # a component that hands arguments on: only what is nearly one of its own is a slip
@@ -171,12 +171,12 @@ def _is_referenced(name: str, referenced: set[str]) -> bool:
     return any(other == name or other.startswith(f"{name}::") for other in referenced)
 
 
-def _arguments(component: dict[str, Any]) -> tuple[list[str], bool]:
+def _arguments(parser: ConfigParser, component: dict[str, Any]) -> tuple[list[str], bool]:
     """Names of the arguments of a component, and whether it takes others too or is not known before it is built."""
-    target = component["_target_"]
+    target = _template_target(parser, component["_target_"])
     if not isinstance(target, str) or target.startswith(EXPRESSIONS):
         return [], True
-    resolved = ConfigComponent(config=component, locator=ConfigParser().locator).resolve_module_name()
+    resolved = ConfigComponent(config={"_target_": target}, locator=ConfigParser().locator).resolve_module_name()
     module, _, name = resolved.rpartition(".")
     built, found = optional_import(module, name=name)
     if not found:
@@ -184,3 +184,11 @@ def _arguments(component: dict[str, Any]) -> tuple[list[str], bool]:
     parameters = inspect.signature(built).parameters.values()
     named = [one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
     return named, len(named) < len(parameters)
+
+
+def _template_target(parser: ConfigParser, target: Any) -> Any:
+    """Target of the template that ``$@name`` refers to, a component with ``_mode_: callable``; else ``target``."""
+    if not isinstance(target, str) or not target.startswith("$@"):
+        return target
+    template = parser.get(target.removeprefix("$@"))
+    return template.get("_target_", target) if isinstance(template, dict) else target

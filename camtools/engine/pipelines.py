@@ -1,4 +1,4 @@
-"""Volumes one by one through a chain of transforms, with the results written in the geometry of the input."""
+"""Volumes one by one through a chain of transforms, with the results written on the voxels of the input."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 import torch
+from monai.transforms import InvertibleTransform
 from tqdm import tqdm
 
 from camtools.data.case_names import case_name, output_file, same_place
@@ -23,10 +24,13 @@ from camtools.data.storage import StorageError
 from camtools.engine.manifest import digest
 from camtools.engine.ranks import Ranks
 from camtools.networks.weights import load_weights
+from camtools.transforms.finish import invert_prepared
 
 __all__ = ["VolumePipeline", "VolumesFailedError"]
 
 logger = logging.getLogger("camtools")
+
+Transform = Callable[[Any], Any]
 
 
 class VolumesFailedError(RuntimeError):
@@ -41,42 +45,50 @@ class VolumesFailedError(RuntimeError):
 
 
 class VolumePipeline:
-    """Run every volume through ``steps`` and write what they produce; one volume is in memory at a time.
+    """Prepare every volume, run it through ``steps``, and write what they produce on the voxels of its file.
 
-    A volume whose outputs exist and were made from the very same input file and tags is skipped, so a killed run goes
-    on where it was. A volume that fails does not stop the others: all failures are reported at the end. With several
-    processes each takes its share of the volumes, and all of them report the failures of all.
+    The pipeline inverts ``prepare`` for every output, so ``steps`` work on prepared volumes only. One volume is in
+    memory at a time. A volume whose outputs exist and were made from the same input file and tags is skipped, so a
+    killed run continues where it stopped. A volume that fails does not stop the others: all failures are reported at
+    the end. With several processes each takes its share of the volumes, and all of them report the failures of all.
 
     Args:
         name: shown beside the progress bar and in errors.
-        data: volume items; each is given to ``steps`` as a dictionary.
-        steps: transforms applied in order; they end with ``Invertd``, so that outputs lie on the input's voxels.
+        data: volume items.
+        steps: transforms of the prepared volume, applied in order.
         outputs: key of a ``(1, X, Y, Z)`` result -> suffix of its file, such as ``{"pred": ".nii.gz"}``.
-        output_dir: folder of the files ``<case><suffix>``.
+        folder: folder of the files ``<case><suffix>``.
         dtype: type of the voxels written, such as ``"uint8"`` for masks; one for all outputs, or one for each key.
         weights: pairs of a network and the file its weights are loaded from before the first volume.
-        slice_axis: decision for the dataset (:func:`camtools.data.dataset_slice_axis`); given to ``steps`` with each
-            item, where :class:`camtools.transforms.SliceAxisLastd` prefers it to its own setting.
+        slice_axis: decision for the dataset (:func:`camtools.data.dataset_slice_axis`). It is given to ``prepare`` with
+            each item, where :class:`camtools.transforms.SliceAxisLastd` prefers it to its own setting.
+        prepare: transform that loads and prepares a volume (:class:`camtools.transforms.PrepareVolumed`). None leaves
+            that, and the way back to the voxels of the file, to ``steps``.
+        finish: transform of the outputs on the voxels of the file, such as a threshold.
     """
 
     def __init__(
         self,
         name: str,
         data: Sequence[dict[str, Any]],
-        steps: Sequence[Callable[[Any], Any]],
+        steps: Sequence[Transform],
         outputs: Mapping[str, str],
-        output_dir: str | Path,
+        folder: str | Path,
         dtype: str | Mapping[str, str] = "float32",
         weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
         slice_axis: SliceAxis = None,
+        prepare: Transform | None = None,
+        finish: Transform | None = None,
     ) -> None:
         self.name = name
         self.data = list(data)
+        self.prepare = prepare
         self.steps = steps
         self.outputs = dict(outputs)
-        self.output_dir = Path(output_dir)
+        self.folder = Path(folder)
         self.dtypes = {key: np.dtype(dtype if isinstance(dtype, str) else dtype[key]) for key in outputs}
         self.weights = list(weights)
+        self.finish = finish
         self.given = {} if slice_axis is None else {"slice_axis": slice_axis}
 
     def run(self) -> None:
@@ -114,12 +126,12 @@ class VolumePipeline:
             raise VolumesFailedError(self.name, failed, len(self.data))
 
     def output_path(self, item: dict[str, Any], key: str) -> Path:
-        """File of one output of one volume, below ``output_dir`` whatever its case is called.
+        """File of one output of one volume, below ``folder`` whatever its case is called.
 
         Raises:
             DataError: the name of the case is none, see ``camtools.data.case_names.output_file``.
         """
-        return output_file(self.output_dir, case_name(item), self.outputs[key])
+        return output_file(self.folder, case_name(item), self.outputs[key])
 
     def _check_outputs(self) -> None:
         """Every output has a file of its own, which is none of the inputs and no folder of another output."""
@@ -158,13 +170,26 @@ class VolumePipeline:
         if all(input_hash_of(self.output_path(item, key)) == input_hash for key in self.outputs):
             return
         data: Any = self.given | item
+        if self.prepare is not None:
+            data = self.prepare(data)
         for step in self.steps:
             data = step(data)
-        self._write(item, data, input_hash)
+        self._write(item, self.to_file_voxels(data), input_hash)
+
+    def to_file_voxels(self, data: Any) -> Any:
+        """Outputs brought back to the voxels of the file, then finished."""
+        if isinstance(self.prepare, InvertibleTransform):
+            data = invert_prepared(list(self.outputs), self.prepare)(data)
+        return data if self.finish is None else self.finish(data)
 
     def _write(self, item: dict[str, Any], data: Any, input_hash: str) -> None:
         for key in self.outputs:
             volume = data[key]
+            if volume.applied_operations:
+                raise RuntimeError(
+                    f"{self.name}: expected {key} on the voxels of its file, found it still turned or resampled. Give "
+                    "the transforms that did it as 'prepare', or end 'steps' with Invertd."
+                )
             values = volume.as_tensor()[0].cpu().numpy()
             if self.dtypes[key].kind in "iu":
                 values = values.round()

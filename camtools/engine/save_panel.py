@@ -10,7 +10,7 @@ import numpy as np
 
 from camtools.data.case_names import case_name, output_file
 from camtools.data.files import atomic_path
-from camtools.data.geometry import SliceAxis
+from camtools.data.splits import Splits
 
 __all__ = ["SavePanel"]
 
@@ -25,23 +25,19 @@ class SavePanel:
 
     Args:
         folder: where the panels go.
-        cases: names of the cases to keep (a few: each becomes a row of the contact sheet).
+        splits: the volumes; those in ``splits.shown`` are kept, and each becomes a row of the contact sheet.
         layers: names of the layers of ``maps``; without them the maps are not kept.
-        slice_axis: as given to ``SliceAxisLastd``.
     """
 
-    def __init__(
-        self, folder: str | Path, cases: Sequence[str], layers: Sequence[str] = (), slice_axis: SliceAxis = None
-    ) -> None:
+    def __init__(self, folder: str | Path, splits: Splits, layers: Sequence[str] = ()) -> None:
         self.folder = Path(folder)
-        self.cases = frozenset(cases)
+        self.splits = splits
         self.layers = list(layers)
-        self.slice_axis = slice_axis
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """Write the panel of one volume; the data pass through unchanged."""
         case = case_name(data)
-        if case in self.cases:
+        if case in self.splits.shown:
             positive = np.flatnonzero(data["slice_labels"])
             index = int(positive[len(positive) // 2]) if len(positive) else data["image"].shape[-1] // 2
             chosen = {key: np.asarray(data[key][..., index].cpu()) for key in ("image", "maps", *KEYS) if key in data}
@@ -51,7 +47,8 @@ class SavePanel:
             image = chosen["image"]
             picture = np.moveaxis(image, 0, -1) if len(image) == 3 else image.mean(axis=0)
             arrays |= {"image": picture, "case": case, "slice_index": index}
-            arrays["slice_axis"] = -1 if self.slice_axis is None else self.slice_axis
+            slice_axis = self.splits.slice_axis
+            arrays["slice_axis"] = -1 if slice_axis is None else slice_axis
             with atomic_path(output_file(self.folder, case, ".npz")) as temporary:
                 np.savez_compressed(temporary, **arrays)
         return data

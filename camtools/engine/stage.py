@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
 from camtools.data.errors import DataError
@@ -43,15 +44,16 @@ def run_stage(
 
     The stage's fingerprint covers everything in the configuration that ``build`` refers to, the fingerprints of the
     stages before it, and the content of its inputs, not its items. A finished stage with the same fingerprint and items
-    is skipped, and a killed one goes on where it was. Under another fingerprint, what lies in ``folder`` belongs to
+    is skipped, and a killed one goes on where it was. Under another fingerprint, what lies in its folder belongs to
     another configuration: it is moved aside to ``<folder>.old-<n>``, never deleted.
 
     Args:
-        name: name of the stage in ``manifest.json`` and in messages.
+        name: name of the stage in ``manifest.json``, in messages and beside progress bars.
         build: id of the component whose ``run()`` does the work; built only when there is work.
         output_dir: folder of the run.
-        folder: folder that belongs to the stage alone; None for a stage that writes into ``output_dir`` itself.
-        writes: names of the files such a stage writes there.
+        folder: folder that belongs to the stage alone; None takes the argument ``folder`` of the component. Without
+            either, the stage writes into ``output_dir`` itself.
+        writes: names of the files that such a stage writes there.
         inputs: files or volume items on which everything in the stage depends.
         items: volume items that the stage treats one by one: when the size, time of change or tags of one differ,
             the stage runs in place, finds by content which are new or changed, and keeps the results of the others.
@@ -63,22 +65,31 @@ def run_stage(
     Raises:
         RuntimeError: a stage in ``after`` is not finished, or its files are those of another run by now.
         FolderInUseError: another run works in one of the folders.
-        DataError: ``folder`` holds files that no stage wrote.
+        DataError: the folder of the component holds files that no stage wrote.
         StorageError: the record cannot be written.
     """
     parser = active_parser()
     ranks = Ranks()
     with locks_of_run() as locks:
-        stage = _Stage(name, Path(output_dir), Path(folder) if folder else None, writes, locks)
+        stage = _Stage(name, Path(output_dir), _folder(parser, build, folder), writes, locks)
         if ranks.first(lambda: stage.prepare(parser, build, list(inputs), list(items), after)) == SKIP:
             return
         set_determinism(parser.get("seed", 0))
         prepare_process()
         started = time.perf_counter()
         with signals_as_exits():
-            parser.get_parsed_content(build).run()
+            component = parser.get_parsed_content(build)
+            component.name = name
+            component.run()
         ranks.gather("done")
         ranks.first(lambda: stage.finish(time.perf_counter() - started))
+
+
+def _folder(parser: ConfigParser, build: str, folder: str | Path | None) -> Path | None:
+    """Folder of the stage: the given one, or the component's own."""
+    if folder is None and f"{build}#folder" in parser:
+        folder = parser.get_parsed_content(f"{build}#folder")
+    return None if folder is None else Path(folder)
 
 
 class _Stage:

@@ -55,17 +55,16 @@ def slice_loader(
 class NetworkTrainer(SupervisedTrainer):
     """``monai.engines.SupervisedTrainer`` that can be killed at any time.
 
-    After every epoch ``save_dir/checkpoint.pt`` holds the state of network, optimizer and schedule; :meth:`run` goes on
+    After every epoch ``folder/checkpoint.pt`` holds the state of network, optimizer and schedule; :meth:`run` goes on
     from it (where it is damaged, a warning says so and the training begins again). Random draws are fixed by the seed
     and the number of the epoch, so that a training that was killed and resumed ends with the weights of one that was
-    not. ``save_dir/model.pt`` holds the weights of the best epoch by ``evaluator``'s key metric (the last epoch without
+    not. ``folder/model.pt`` holds the weights of the best epoch by ``evaluator``'s key metric (the last epoch without
     one), ``history.json`` the curves, ``tensorboard/`` the same as scalars.
 
     Args:
-        name: shown beside the progress bar.
         device: where to train.
         network: network to train; wrapped for several processes when there are several.
-        save_dir: folder of the files named above.
+        folder: folder of the files named above.
         lr_scheduler: stepped after every epoch, or every iteration.
         evaluator: run every ``val_interval`` epochs and after the last; its key metric must be better when higher.
         val_interval: epochs between validations.
@@ -75,7 +74,8 @@ class NetworkTrainer(SupervisedTrainer):
         weights: pairs of a network and the file that it is loaded from before the first epoch.
         amp: mixed precision of training and validation: float16 on a GPU, with scaled gradients; bfloat16 on a CPU.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
-        find_unused_parameters: for networks of which a part takes no part in the loss, with several processes.
+        find_unused_parameters: True when some parameters do not contribute to the loss and there are several processes.
+        name: shown beside the progress bar; the name of the stage where there is one.
         **supervised: further arguments of MONAI's trainer: ``max_epochs``, ``train_data_loader`` (batches of ``image``
             and ``label``), ``optimizer``, ``loss_function``, and where wanted ``inferer``, ``train_handlers``.
 
@@ -86,10 +86,9 @@ class NetworkTrainer(SupervisedTrainer):
 
     def __init__(
         self,
-        name: str,
         device: torch.device | str,
         network: torch.nn.Module,
-        save_dir: str | Path,
+        folder: str | Path,
         lr_scheduler: Any = None,
         evaluator: SupervisedEvaluator | None = None,
         val_interval: int = 1,
@@ -100,12 +99,13 @@ class NetworkTrainer(SupervisedTrainer):
         amp: bool = False,
         channels_last: bool | None = None,
         find_unused_parameters: bool = False,
+        name: str = "train",
         **supervised: Any,
     ) -> None:
         if lr_interval not in ("epoch", "iteration"):
             raise ValueError(f"lr_interval must be 'epoch' or 'iteration', got {lr_interval!r}")
         self.name = name
-        self.save_dir = Path(save_dir)
+        self.folder = Path(folder)
         self.export_path = export_path
         self.bare_network = place_network(network, device, channels_last)
         self.lr_scheduler = lr_scheduler
@@ -126,12 +126,12 @@ class NetworkTrainer(SupervisedTrainer):
     @property
     def checkpoint_path(self) -> Path:
         """Where the state after the last finished epoch is kept."""
-        return self.save_dir / "checkpoint.pt"
+        return self.folder / "checkpoint.pt"
 
     @property
     def model_path(self) -> Path:
         """Where the final weights go."""
-        return self.save_dir / "model.pt"
+        return self.folder / "model.pt"
 
     def run(self) -> None:
         """Train to the last epoch, from the checkpoint if there is one, and write the final weights.
@@ -163,7 +163,7 @@ class NetworkTrainer(SupervisedTrainer):
         bar = ProgressBar(desc=self.name, persist=False, disable=None)
         bar.attach(self, output_transform=lambda output: {"loss": float(output["loss"].detach())})
         TensorBoardStatsHandler(
-            log_dir=str(self.save_dir / "tensorboard"),
+            log_dir=str(self.folder / "tensorboard"),
             iteration_log=False,
             epoch_event_writer=lambda engine, writer: [
                 writer.add_scalar(key, value, engine.state.epoch)
@@ -232,7 +232,7 @@ class NetworkTrainer(SupervisedTrainer):
             "best": self.best,
         }
         atomic_save(state, self.checkpoint_path)
-        write_json(self.history, self.save_dir / "history.json")
+        write_json(self.history, self.folder / "history.json")
 
 
 def _precision(amp: bool, device: torch.device, inferer: Inferer | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from camtools.crf import DenseCRF
 from camtools.data.errors import DataError
 from camtools.data.geometry import SliceAxis
+from camtools.data.splits import Splits
 
 __all__ = ["TrainedClassifier", "load_trained_classifier"]
 
@@ -75,9 +76,8 @@ def load_trained_classifier(
     """Build what a bundle's ``train.yaml`` describes up to the classifier, and load the weights it was trained to.
 
     The configuration gives the ids ``classifier#network``, ``classifier_dir`` (weights in its ``model.pt``),
-    ``preprocessing``, ``splits``, ``device`` and, where it has them, ``slicing`` (else ``slice_axis``),
-    ``min_area_fraction`` and ``crf``
-    (else the parameters of the Cfd-CAM paper). Items of the training split are not read.
+    ``preprocessing``, ``splits``, ``device`` and, where it has one, ``crf`` (else the parameters of the Cfd-CAM paper).
+    Volumes of the training split are not read.
 
     Args:
         config_files: ``train.yaml`` of a bundle and overlays, in order.
@@ -105,14 +105,14 @@ def load_trained_classifier(
     network: nn.Module = parser.get_parsed_content("classifier#network")
     _load_weights(network, Path(parser.get_parsed_content("classifier_dir")) / "model.pt", source)
     device = torch.device(parser.get_parsed_content("device"))
-    names = [name for name in parser["splits"] if name != "training"]
+    splits: Splits = parser.get_parsed_content("splits")
     return TrainedClassifier(
         network=network.to(device).eval(),
         prepare=parser.get_parsed_content("preprocessing"),
-        splits={name: parser.get_parsed_content(f"splits#{name}") for name in names},
+        splits={"validation": splits.validation, "test": splits.test},
         device=device,
-        slice_axis=_optional(parser, "slicing", _optional(parser, "slice_axis", None)),
-        min_area_fraction=float(_optional(parser, "min_area_fraction", 0.0)),
+        slice_axis=splits.slice_axis,
+        min_area_fraction=splits.min_area_fraction,
         crf=_optional(parser, "crf", DenseCRF()),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from camtools.data.case_names import case_name, output_file
-from camtools.data.geometry import SliceAxis, slice_axis_of, voxel_spacing
+from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slice_dataset import pseudo_label_files
+from camtools.data.splits import Splits
 from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import read_mask, read_volume
 from camtools.engine.ranks import on_first_rank
@@ -34,11 +35,10 @@ class Evaluation:
     Predictions are scored in 3D, one row per volume; pseudo-masks in 2D, one row per positive slice.
 
     Args:
-        splits: items by name of the split; items without a mask are passed over.
+        splits: the volumes; validation and test items without a mask are passed over.
         prediction_dir: folder of the predicted masks.
         output_dir: folder of ``metrics.csv``.
         pseudo_label_dir: folder of the fused activation maps; None scores the predictions alone.
-        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
         pseudo_masks: ``"searched"``: the maps at the threshold with the best mean Dice over the *validation* slices, as
             papers do whose method has no threshold of its own. ``"written"``: the masks ``<case>_mask.nii.gz`` that the
             method wrote there.
@@ -52,25 +52,26 @@ class Evaluation:
 
     def __init__(
         self,
-        splits: Mapping[str, Sequence[dict[str, Any]]],
+        splits: Splits,
         prediction_dir: str | Path,
         output_dir: str | Path,
         pseudo_label_dir: str | Path | None = None,
-        slice_axis: SliceAxis = None,
         pseudo_masks: Literal["searched", "written"] = "searched",
         pooled: Mapping[str, str] | None = None,
     ) -> None:
         if pseudo_masks not in ("searched", "written"):
             raise ValueError(f"pseudo_masks must be 'searched' or 'written', got {pseudo_masks!r}.")
-        self.splits = {split: [item for item in items if item.get("label")] for split, items in splits.items()}
+        scored = {"validation": splits.validation, "test": splits.test}
+        self.splits = {split: [item for item in items if item.get("label")] for split, items in scored.items()}
         self.prediction_dir = Path(prediction_dir)
         self.output_dir = Path(output_dir)
         self.pseudo_label_dir = pseudo_label_dir
         self.pseudo_masks = pseudo_masks
-        self.slice_axis = slice_axis
+        self.slice_axis = splits.slice_axis
         self.pooled = None
         if pooled is not None:
-            self.pooled = PooledScores(self.splits, prediction_dir, output_dir, pseudo_label_dir, pooled, slice_axis)
+            folders = (prediction_dir, output_dir, pseudo_label_dir)
+            self.pooled = PooledScores(self.splits, *folders, pooled, self.slice_axis)
 
     @on_first_rank
     def run(self) -> None:

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from camtools.data.case_names import case_name
 from camtools.data.geometry import SliceAxis, volume_to_slices
-from camtools.data.volumes import check_same_geometry, read_mask, read_volume, slice_tags
+from camtools.data.tags import slice_tags
+from camtools.data.volumes import check_same_geometry, read_mask, read_volume
 from camtools.fusion import normalize_max, normalize_min_max
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.map_methods import Cam, is_probability, summed_maps

@@ -2,6 +2,7 @@
 
 from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd
+from camtools.transforms.finish import FinishPredictiond
 from camtools.transforms.intensities import ScaleSlicesd
 from camtools.transforms.maps import (
     ActivationMapsd,
@@ -12,12 +13,13 @@ from camtools.transforms.maps import (
     ThresholdMapsd,
 )
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
-from camtools.transforms.prepare import InPlaneSpacingd, LoadVolumed, SliceAxisLastd, whole_volume
+from camtools.transforms.prepare import InPlaneSpacingd, LoadVolumed, PrepareVolumed, SliceAxisLastd
 from camtools.transforms.views import RandViewsd
 
 __all__ = [
     "ActivationMapsd",
     "DenseCRFd",
+    "FinishPredictiond",
     "FuseMapsd",
     "GateSlicesd",
     "InPlaneSpacingd",
@@ -26,10 +28,10 @@ __all__ = [
     "NormalizeMapsd",
     "PatchClassMapsd",
     "PredictVolumed",
+    "PrepareVolumed",
     "RandViewsd",
     "ScaleSlicesd",
     "SeedPseudoLabeld",
     "SliceAxisLastd",
     "ThresholdMapsd",
-    "whole_volume",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, InvertibleTransform, MapTransform
-from monai.utils import ImageMetaKey, MetaKeys, ensure_tuple_rep
+from monai.utils import ImageMetaKey, MetaKeys, ensure_tuple, ensure_tuple_rep
 
 from camtools.data.channels import check_channels
 from camtools.data.errors import DataError
@@ -18,9 +18,13 @@ from camtools.data.geometry import SliceAxis, check_slice_axis, slice_axis_of, t
 from camtools.data.volumes import read_mask, read_volume
 from camtools.transforms.in_plane import sample_in_plane
 
-__all__ = ["InPlaneSpacingd", "LoadVolumed", "SliceAxisLastd", "whole_volume"]
+__all__ = ["InPlaneSpacingd", "LoadVolumed", "PrepareVolumed", "SliceAxisLastd"]
 
 Data = Mapping[Hashable, Any]
+Transform = Callable[[Any], Any]
+
+MASK_KEYS = ("label", "mask")
+PREPARED_KEYS = ("image", *MASK_KEYS, "cam", "spl")  # files of a volume item, and the pseudo-labels
 
 FEWEST, MOST = 4, 8192  # pixels along a side of a resampled slice
 MOST_VOXELS = 2**31
@@ -213,13 +217,41 @@ def _with_geometry(values: torch.Tensor, volume: MetaTensor, affine: torch.Tenso
     return MetaTensor(values, meta=meta, applied_operations=list(volume.applied_operations))
 
 
-def whole_volume(pixel_size: float | None = None, slice_axis: SliceAxis = None) -> Compose:
-    """Geometry of a whole volume as every bundle prepares it: keys ``image`` and, where there is one, ``label``."""
-    keys = ["image", "label"]
-    return Compose(
-        [
-            LoadVolumed(keys, allow_missing_keys=True),
-            SliceAxisLastd(keys, slice_axis, allow_missing_keys=True),
-            InPlaneSpacingd(keys, pixel_size, ["bilinear", "nearest"], allow_missing_keys=True),
-        ]
-    )
+class PrepareVolumed(Compose):  # type: ignore[misc]
+    """Load whole volumes, put the slice axis last, and resample every slice to one pixel size, invertibly.
+
+    All bundles prepare volumes with it, for training, maps and prediction. It is the chain :class:`LoadVolumed`,
+    :class:`SliceAxisLastd`, :class:`InPlaneSpacingd`, ``intensity``.
+
+    Args:
+        pixel_size: in-plane pixel size in mm; None keeps that of the file.
+        slice_axis: as given to :class:`SliceAxisLastd`.
+        channels: of the images, as the networks take them; None: any number.
+        intensity: transform of the prepared image, such as :class:`camtools.transforms.ScaleSlicesd`, or several.
+        keys: files of an item that are volumes. Those that an item does not have are skipped. ``label`` and ``mask``
+            are resampled by their nearest pixel, all others bilinearly.
+
+    Example:
+        >>> prepare = PrepareVolumed(pixel_size=1.0)
+        >>> [type(step).__name__ for step in prepare.transforms]
+        ['LoadVolumed', 'SliceAxisLastd', 'InPlaneSpacingd']
+    """
+
+    def __init__(
+        self,
+        pixel_size: float | None = None,
+        slice_axis: SliceAxis = None,
+        channels: int | None = None,
+        intensity: Transform | Sequence[Transform] = (),
+        keys: KeysCollection = PREPARED_KEYS,
+    ) -> None:
+        keys = ensure_tuple(keys)
+        modes = ["nearest" if key in MASK_KEYS else "bilinear" for key in keys]
+        super().__init__(
+            [
+                LoadVolumed(keys, allow_missing_keys=True, channels=channels),
+                SliceAxisLastd(keys, slice_axis, allow_missing_keys=True),
+                InPlaneSpacingd(keys, pixel_size, modes, allow_missing_keys=True),
+                *ensure_tuple(intensity),
+            ]
+        )

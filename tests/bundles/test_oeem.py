@@ -19,7 +19,7 @@ from camtools.networks import PSPNet, ResNet38
 from camtools.patches import PatchGrid
 from camtools.scores.metrics_csv import read_metrics
 from camtools.scores.pooled import read_pooled
-from camtools.transforms import whole_volume
+from camtools.transforms import PrepareVolumed
 from tests.bundles.conftest import OEEM, UMCAM, Bundle, infer, train
 from tests.bundles.files import prepared_slices, values, write_photographs
 
@@ -45,7 +45,7 @@ def test_files_hold_the_class_maps_and_the_largest_present_class(trained: Path, 
     model = ResNet38(**NETWORK)
     model.load_state_dict(torch.load(trained / "models/classifier.pt", weights_only=True))
     maps = PatchClassMaps(model, PatchGrid(16, 8), scales=OEEM.tiny["scales"], input_size=OEEM.tiny["input_size"])
-    tagger = PatchTagger(whole_volume(), PatchGrid(16, 8))
+    tagger = PatchTagger(PrepareVolumed(), PatchGrid(16, 8))
     for item in load_datalist(dataset, "training"):
         slices, tags = normalized(item["image"]), tagger(item)
         expected = {"unrefined": maps(slices)[:, 1], "cam": maps(slices, tags)[:, 1]}

@@ -19,7 +19,7 @@ from camtools.data.patch_tags import write_patch_tags
 from camtools.engine.ablation import run_methods
 from camtools.scores.compare import compare, format_table
 from camtools.scores.metrics_csv import read_metrics
-from camtools.transforms import whole_volume
+from camtools.transforms import PrepareVolumed
 from tests.bundles.conftest import REPOSITORY, Bundle, command, infer, train
 
 
@@ -101,7 +101,7 @@ def test_masks_of_training_items_change_nothing_once_tags_are_given(
     tags: dict[str, Any] = {"slice_labels": [0, 0, 1, 1, 0, 0]}
     if bundle.patches is not None:
         tags = {"patch_labels": "tags.csv"}
-        tagger = PatchTagger(whole_volume(), bundle.patches)
+        tagger = PatchTagger(PrepareVolumed(), bundle.patches)
         write_patch_tags(load_datalist(dataset, "training"), tagger, tmp_path / "data/tags.csv", derive=True)
     content["training"] = [{"image": item["image"]} | tags for item in content["training"]]
     (tmp_path / "data/dataset.json").write_text(json.dumps(content))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from camtools.cli import app
 from camtools.data import PatchTagger, load_datalist
 from camtools.patches import PatchGrid
-from camtools.transforms import whole_volume
+from camtools.transforms import PrepareVolumed
 from tests.bundles.files import write_photographs
 
 RUNNER = CliRunner()
@@ -33,7 +33,7 @@ def test_table_from_masks_trains_as_the_masks_do(tmp_path: Path) -> None:
         item["patch_labels"] = "tags.csv"
         del item["label"]
     (data / "dataset.json").write_text(json.dumps(content))
-    tagger = PatchTagger(whole_volume(), PatchGrid(16, 8))
+    tagger = PatchTagger(PrepareVolumed(), PatchGrid(16, 8))
     for given, masked in zip(load_datalist(data, "training"), items, strict=True):
         assert "label" not in given
         assert tagger(given).tolist() == tagger(masked).tolist()

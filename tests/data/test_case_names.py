@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camtools.data import DataError, case_name, list_volumes, load_datalist, with_cases
-from camtools.data.case_names import case_of_file, is_safe_case, output_file
+from camtools.data import DataError, Splits, case_name, list_volumes, load_datalist
+from camtools.data.case_names import case_of_file, is_safe_case, output_file, with_cases
 from camtools.data.slice_dataset import pseudo_label_files
 from camtools.engine import DatasetCheck, SavePanel, VolumePipeline
 from camtools.transforms import LoadVolumed
@@ -128,7 +128,7 @@ def test_cases_that_are_no_names_are_refused(tmp_path: Path, case: Any) -> None:
 @pytest.mark.parametrize("case", UNSAFE[:4] + UNSAFE[6:])
 def test_no_output_leaves_its_folder(tmp_path: Path, case: str) -> None:
     item = {"image": write_volume(tmp_path / "a.nii.gz", ARRAY), "case": case}
-    panel = SavePanel(tmp_path / "out", [case])
+    panel = SavePanel(tmp_path / "out", Splits(test=[item]))
     pipeline = VolumePipeline("test", [item], [], {"pred": ".nii.gz"}, tmp_path / "out")
     data = LoadVolumed("image")(item) | {"slice_labels": [0, 1]}
     writers: list[Any] = [pipeline.run, lambda: panel(data), lambda: pseudo_label_files(tmp_path / "out", item)]
@@ -175,7 +175,7 @@ def test_copies_under_another_name_are_said(tmp_path: Path, caplog: pytest.LogCa
     (tmp_path / "dataset.json").write_text(json.dumps(content | {"test": ["copy.nii"]}))
     splits = {split: load_datalist(tmp_path, split) for split in ("training", "test")}
     with caplog.at_level(logging.WARNING, "camtools"):
-        DatasetCheck(splits, tmp_path / "out").run()
+        DatasetCheck(Splits(**splits), tmp_path / "out").run()
     (message,) = [record.getMessage() for record in caplog.records]
     assert "copy.nii (test) holds the same voxels as" in message
     assert "a.nii.gz (training)" in message
@@ -187,4 +187,4 @@ def test_two_volumes_of_one_case_fail_the_check(tmp_path: Path) -> None:
         for k in (0, 1)
     ]
     with pytest.raises(DataError, match="found 'a' for .*0.nii.gz and .*1.nii.gz"):
-        DatasetCheck({"training": items}, tmp_path / "out").run()
+        DatasetCheck(Splits(items), tmp_path / "out").run()

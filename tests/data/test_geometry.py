@@ -16,7 +16,7 @@ from monai.networks.nets import BasicUNet
 from monai.transforms import Compose, Invertd
 from scipy.spatial.transform import Rotation
 
-from camtools.data import DataError, dataset_slice_axis, read_volume, slice_tags
+from camtools.data import DataError, Splits, dataset_slice_axis, read_volume, slice_tags
 from camtools.data.affines import check_affine, itk_unit
 from camtools.data.files import save_like
 from camtools.data.geometry import resolve_slice_axis, turn_to_slices, voxel_spacing
@@ -170,7 +170,7 @@ def test_affines_that_place_nothing_are_refused(tmp_path: Path, key: str, affine
     bad.write_bytes(bytes(raw))
     item = {"image": good, "label": good, "slice_labels": [0, 1, 1, 0]} | {key: str(bad)}
     with pytest.raises(DataError, match=rf"1 of 1 volumes cannot be used:\n.*bad\.nii \(sform.*{words}"):
-        DatasetCheck({"training": [item]}, tmp_path / "out").run()
+        DatasetCheck(Splits([item]), tmp_path / "out").run()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -237,11 +237,11 @@ def test_clear_volumes_decide_for_the_others(tmp_path: Path, caplog: pytest.LogC
 def test_check_records_the_decision_and_says_when_it_turns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     items = write_cohort(tmp_path, thick=(0.7, 0.7, 5), between=(1.0, 1.2, 1.0))
     items = [item | {"slice_labels": [0, 1] * 4 + [0]} for item in items]
-    DatasetCheck({"training": items}, tmp_path / "out").run()
+    DatasetCheck(Splits(items), tmp_path / "out").run()
     rows = json.loads((tmp_path / "out/dataset_check.json").read_text())
     assert [(row["slicing"], row["slice_axis"], row["plane"]) for row in rows] == [("auto:axial", 2, "axial")] * 2
     with caplog.at_level(logging.WARNING, "camtools"):
-        DatasetCheck({"training": items}, tmp_path / "out", slice_axis="coronal").run()
+        DatasetCheck(Splits(items, slice_axis="coronal"), tmp_path / "out").run()
     assert "the slices of 2 volumes (thick first) run along another axis than in the earlier run" in caplog.text
 
 

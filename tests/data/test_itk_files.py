@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from camtools.data import DataError, list_volumes, read_volume, slice_tags
+from camtools.data import DataError, Splits, list_volumes, read_volume, slice_tags
 from camtools.data.files import file_hash, input_hash_of, save_like
 from camtools.data.geometry import slice_axis_of
 from camtools.data.volumes import check_same_geometry
@@ -141,11 +141,11 @@ def test_image_and_mask_of_different_formats(tmp_path: Path) -> None:
         {"image": write_volume(tmp_path / "b.nii", image), "label": write_itk(tmp_path / "m.mha", mask, affine)},
     ]
     assert [slice_tags(item) for item in items] == [[0, 0, 1, 1, 0, 0]] * 2
-    DatasetCheck({"training": items}, tmp_path / "run").run()
+    DatasetCheck(Splits(items), tmp_path / "run").run()
     affine[0, 3] += 2
     items[1]["label"] = write_itk(tmp_path / "moved.mha", mask, affine)
     with pytest.raises(DataError, match=r"affine of the mask .*moved.mha differs from that of its image .* 2 mm"):
-        DatasetCheck({"training": items}, tmp_path / "run").run()
+        DatasetCheck(Splits(items), tmp_path / "run").run()
 
 
 def test_output_of_itk_files_is_nifti_with_their_affine(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import torch
 from monai.transforms import Compose, NormalizeIntensityd, RandFlipd
 from PIL import Image
 
-from camtools.data import DataError, PatchDataset, PatchTagger, load_datalist, patch_tagged_items
+from camtools.data import DataError, PatchDataset, PatchTagger, Splits, load_datalist
 from camtools.data.patch_tags import write_patch_crops, write_patch_tags
 from camtools.engine import DatasetCheck
 from camtools.patches import PatchGrid
-from camtools.transforms import whole_volume
+from camtools.transforms import PrepareVolumed
 from tests.bundles.files import write_image
 from tests.conftest import write_volume
 
@@ -41,7 +41,7 @@ def write_items(folder: Path, items: list[dict[str, Any]]) -> None:
 
 
 def tagger(**options: Any) -> PatchTagger:
-    return PatchTagger(whole_volume(), GRID, **options)
+    return PatchTagger(PrepareVolumed(), GRID, **options)
 
 
 def test_masks_give_the_classes_above_the_fraction(dataset: Path) -> None:
@@ -122,15 +122,7 @@ def test_untagged_items(dataset: Path) -> None:
     items = load_datalist(dataset, "training")
     with pytest.raises(DataError, match="neither patch tags nor a mask.*camtools patches writes one to fill in"):
         tagger()(items[0])
-    assert patch_tagged_items(items, tagger()) == []
-
-
-def test_tagged_items_lose_their_masks(dataset: Path) -> None:
-    items = load_datalist(dataset, "training")
-    tagged = patch_tagged_items(items, tagger())
-    assert set(tagged[0]) == {"image", "case", "patch_tags", "slice_labels"}
-    assert tagged[0]["slice_labels"] == [1]
-    assert "label" in patch_tagged_items(items, tagger(), keep_masks=True)[0]
+    assert Splits(items).tagged(tagger=tagger()) == []
 
 
 def test_tables_and_pictures_overwrite_nothing(dataset: Path, tmp_path: Path) -> None:
@@ -156,7 +148,7 @@ def test_pictures_show_the_patches(dataset: Path, tmp_path: Path) -> None:
 def test_samples_are_the_patches_with_their_tags(dataset: Path) -> None:
     items = load_datalist(dataset, "training")
     samples = PatchDataset(items, tagger())
-    image = whole_volume()({"image": items[0]["image"]})["image"][..., 0]
+    image = PrepareVolumed()({"image": items[0]["image"]})["image"][..., 0]
     assert len(samples) == 6
     for index, (x, y) in enumerate(GRID.corners(8, 6)):
         assert torch.equal(samples[index]["image"], image[:, x : x + 4, y : y + 4].as_tensor())
@@ -165,7 +157,7 @@ def test_samples_are_the_patches_with_their_tags(dataset: Path) -> None:
 
 
 def test_patches_of_small_images_are_full_size(dataset: Path) -> None:
-    samples = PatchDataset(load_datalist(dataset, "training"), PatchTagger(whole_volume(), PatchGrid(16, 8)))
+    samples = PatchDataset(load_datalist(dataset, "training"), PatchTagger(PrepareVolumed(), PatchGrid(16, 8)))
     assert [sample["image"].shape for sample in (samples[index] for index in range(len(samples)))] == [(3, 16, 16)]
 
 
@@ -192,8 +184,8 @@ def test_transforms_that_write_into_their_input_leave_the_volume_alone(dataset: 
 
 def test_check_asks_for_patches_with_and_without_the_object(dataset: Path, tmp_path: Path) -> None:
     items = load_datalist(dataset, "training")
-    DatasetCheck({"training": items}, tmp_path, patch_tagger=tagger()).run()
+    DatasetCheck(Splits(items), tmp_path, patch_tagger=tagger()).run()
     row = json.loads((tmp_path / "dataset_check.json").read_text())[0]
     assert (row["patches"], row["positive_patches"], row["slices"]) == (6, 2, 1)
     with pytest.raises(DataError, match="training patches with and without the object, found only positive patches"):
-        DatasetCheck({"training": items}, tmp_path, patch_tagger=PatchTagger(whole_volume(), PatchGrid(8, 4))).run()
+        DatasetCheck(Splits(items), tmp_path, patch_tagger=PatchTagger(PrepareVolumed(), PatchGrid(8, 4))).run()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from camtools.data import DataError, read_volume
+from camtools.data import DataError, Splits, read_volume
 from camtools.data.photographs import read_photograph
 from camtools.data.volumes import read_mask
 from camtools.engine import DatasetCheck
@@ -215,5 +215,5 @@ def test_number_of_channels(tmp_path: Path) -> None:
         LoadVolumed("image", channels=3)(grey)
     items = [item | {"slice_labels": [k]} for k, item in enumerate((colour, grey))]
     with pytest.raises(DataError, match=r"1 of 2 volumes cannot be used:\n  .*colour.png has 3 channels"):
-        DatasetCheck({"training": items}, tmp_path / "run", channels=1).run()
-    DatasetCheck({"training": items}, tmp_path / "run").run()
+        DatasetCheck(Splits(items), tmp_path / "run", channels=1).run()
+    DatasetCheck(Splits(items), tmp_path / "run").run()

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,9 @@ WRITERS = {
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder in which no file may grow beyond 10 kB (Python ignores the signal of that limit)."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an import meanwhile would leave half a file of byte code
     Image.fromarray(NOISE[..., 0]).save(tmp_path / "reference.png")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))

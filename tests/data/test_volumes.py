@@ -1,4 +1,4 @@
-"""Reading volumes, deriving tags, and every way in which a file can be unusable."""
+"""Reading volumes, and every way in which a file can be unusable."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from PIL import Image
 from camtools.data import (
     DataError,
     read_volume,
-    slice_tags,
     slices_to_volume,
     stacking_axis,
-    tagged_items,
     volume_to_slices,
 )
 from camtools.data.volumes import check_same_geometry
@@ -86,35 +84,6 @@ def test_slice_axis_is_the_one_with_the_largest_spacing() -> None:
     assert stacking_axis(oblique_affine((1.0, 4.0, 1.0))) == 1
     assert stacking_axis(np.eye(4)) == 2
     assert stacking_axis(np.diag([5.0, 1.0, 1.0, 1.0]), (6, 8, 1)) == 2
-
-
-def test_tags_from_masks_use_the_area(tmp_path: Path) -> None:
-    mask = np.zeros((10, 10, 3), np.uint8)
-    mask[0, 0, 1] = 1
-    mask[:5, :, 2] = 1
-    item = {"image": "unused", "label": write_volume(tmp_path / "m.nii.gz", mask)}
-    assert slice_tags(item) == [0, 1, 1]
-    assert slice_tags(item, min_area_fraction=0.01) == [0, 0, 1]
-    assert slice_tags(item, slice_axis=0) == [1] * 5 + [0] * 5
-
-
-def test_given_tags_win_and_are_checked(tmp_path: Path) -> None:
-    path = write_volume(tmp_path / "i.nii.gz", np.zeros((4, 4, 3), np.uint8))
-    assert slice_tags({"image": path, "slice_labels": [0, 1, 0], "label": "not read"}) == [0, 1, 0]
-    with pytest.raises(DataError, match=r"i.nii.gz has 3 slices along axis 2 .* but 2 slice tags were given"):
-        slice_tags({"image": path, "slice_labels": [0, 1]})
-    with pytest.raises(DataError, match=r"slice tags of .*i.nii.gz must be 0 or 1: .* found the number 2 for slice 1"):
-        slice_tags({"image": path, "slice_labels": [0, 2, 0]})
-    with pytest.raises(DataError, match=r"i.nii.gz has neither slice tags nor a mask"):
-        slice_tags({"image": path})
-
-
-def test_tagged_items_carry_no_mask(tmp_path: Path) -> None:
-    image = write_volume(tmp_path / "i.nii.gz", np.zeros((4, 4, 3), np.uint8))
-    mask = write_volume(tmp_path / "m.nii.gz", np.ones((4, 4, 3), np.uint8))
-    data = [{"image": image, "label": mask}, {"image": image}]
-    assert tagged_items(data) == [{"image": image, "slice_labels": [1, 1, 1]}]
-    assert tagged_items(data, keep_masks=True)[0]["label"] == mask
 
 
 def test_slices_and_volumes_are_views_of_each_other() -> None:

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camtools.data import DataError, load_datalist
+from camtools.data import DataError, Splits, load_datalist
 from camtools.engine import DatasetCheck
 from tests.conftest import blob_volume, oblique_affine, write_volume
 
 
-def splits(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def listed(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: load_datalist(folder, name) for name in ("training", "validation", "test")}
 
 
 def test_good_dataset_is_described(blob_dataset: Path, tmp_path: Path) -> None:
-    DatasetCheck(splits(blob_dataset), tmp_path / "out").run()
+    DatasetCheck(Splits(**listed(blob_dataset)), tmp_path / "out").run()
     rows = json.loads((tmp_path / "out/dataset_check.json").read_text())
     assert len(rows) == 7
     assert rows[0]["shape"] == [32, 36, 6]
@@ -39,10 +39,10 @@ def test_every_problem_is_named_at_once(blob_dataset: Path, tmp_path: Path) -> N
     (images / "case_3.nii.gz").write_bytes(whole[: len(whole) // 2])
     write_volume(labels / "case_4.nii.gz", mask[..., :-1])
     write_volume(labels / "case_5.nii.gz", mask, oblique_affine((1.0, 1.0, 4.0)))
-    items = splits(blob_dataset)
+    items = listed(blob_dataset)
     items["test"][1]["slice_labels"] = [0, 1]
     with pytest.raises(DataError) as failure:
-        DatasetCheck(items, tmp_path / "out").run()
+        DatasetCheck(Splits(**items), tmp_path / "out").run()
     lines = str(failure.value).splitlines()
     assert lines[0] == "7 of 7 volumes cannot be used:"
     expected = ["case_0.nii.gz holds 1 NaN", "case_1.nii.gz is 4D", "case_2.nii.gz is empty", "case_3.nii.gz cannot be"]
@@ -52,13 +52,13 @@ def test_every_problem_is_named_at_once(blob_dataset: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("tags", "found"), [([0] * 6, "only negative slices"), ([1] * 6, "only positive slices"), (None, "no slice")]
+    ("tags", "found"), [([0] * 6, "only negative slices"), ([1] * 6, "only positive slices"), (None, "no slices")]
 )
 def test_training_set_of_one_class_is_refused(
     blob_dataset: Path, tmp_path: Path, tags: list[int] | None, found: str
 ) -> None:
-    items = splits(blob_dataset)
+    items = listed(blob_dataset)
     items["training"] = [item | {"slice_labels": tags} for item in items["training"]] if tags else []
     count = len(items["training"])
     with pytest.raises(DataError, match=f"training slices with and without the object, found {found} in {count} volum"):
-        DatasetCheck(items, tmp_path).run()
+        DatasetCheck(Splits(**items), tmp_path).run()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from camtools.data import list_volumes
+from camtools.data import Splits, list_volumes
 from camtools.engine import SavePanel, VolumePipeline, VolumesFailedError
 from camtools.transforms import LoadVolumed
 from tests.conftest import write_volume
@@ -21,8 +21,10 @@ def double(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_pipeline(folder: Path, *steps: Callable[[Any], Any], **kwargs: Any) -> VolumePipeline:
-    chain = [LoadVolumed("image"), *(steps or (double,))]
-    return VolumePipeline("test", list_volumes(folder / "in"), chain, {"pred": ".nii.gz"}, folder / "out", **kwargs)
+    items, outputs = list_volumes(folder / "in"), {"pred": ".nii.gz"}
+    return VolumePipeline(
+        "test", items, steps or (double,), outputs, folder / "out", prepare=LoadVolumed("image"), **kwargs
+    )
 
 
 def values(path: Path) -> list[float]:
@@ -62,8 +64,7 @@ def test_changed_tags_or_mask_make_a_volume_anew_but_a_touched_file_does_not(tmp
     for number, tags in enumerate(given, start=1):
         for _ in range(2):
             item = {"image": image, "case": "a"} | tags
-            steps = [LoadVolumed("image"), record]
-            VolumePipeline("test", [item], steps, {"pred": ".nii.gz"}, tmp_path / "out").run()
+            VolumePipeline("test", [item], [LoadVolumed("image"), record], {"pred": ".nii.gz"}, tmp_path / "out").run()
             os.utime(image)
             assert len(seen) == number
 
@@ -120,7 +121,7 @@ def test_panel_keeps_the_middle_positive_slice(tmp_path: Path) -> None:
         "spl": volume(1),
     }
     data |= {"foreground_seeds": volume(1) > 0.9, "background_seeds": volume(1) > 0.8}
-    recorder = SavePanel(tmp_path, cases=["a"], layers=["x", "y", "z"], slice_axis=1)
+    recorder = SavePanel(tmp_path, Splits(test=[{"image": "a.nii.gz"}], slice_axis=1), layers=["x", "y", "z"])
     assert recorder(data) is data
     recorder(data | {"case": "b"})
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
@@ -131,7 +132,7 @@ def test_panel_keeps_the_middle_positive_slice(tmp_path: Path) -> None:
     assert panel["layers"].tolist() == ["x", "y", "z"]
     assert panel["foreground_seeds"].dtype == bool
     bare = {key: data[key] for key in ("slice_labels", "image", "maps", "cam")} | {"case": "c", "mask": volume(1) > 0.5}
-    SavePanel(tmp_path, cases=["c"])(bare)
+    SavePanel(tmp_path, Splits(test=[{"image": "c.nii.gz"}]))(bare)
     panel = np.load(tmp_path / "c.npz", allow_pickle=False)
     assert set(panel.files) == {"case", "slice_index", "slice_axis", "image", "cam", "mask"}
     np.testing.assert_array_equal(panel["mask"], bare["mask"][0, ..., 2])

@@ -39,9 +39,9 @@ def double_volumes(rank: int, folder: Path, store: Path, events: tuple[str, ...]
             os.kill(os.getpid(), signal.SIGKILL)
         return data | {"pred": data["image"] * 2}
 
-    steps = [LoadVolumed("image"), double]
     try:
-        VolumePipeline("test", list_volumes(folder / "in"), steps, {"pred": ".nii.gz"}, folder / "out").run()
+        items, outputs = list_volumes(folder / "in"), {"pred": ".nii.gz"}
+        VolumePipeline("test", items, [double], outputs, folder / "out", prepare=LoadVolumed("image")).run()
         seen = str(Ranks().first(lambda: sorted(stamps(folder))))
     except VolumesFailedError as error:
         seen = str(error)

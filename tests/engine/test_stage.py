@@ -41,7 +41,6 @@ def run(output: Path, text: str = "a", stage: str = "first", **kwargs: Any) -> l
             "name": stage,
             "build": "writer",
             "output_dir": "@output_dir",
-            "folder": str(output / stage),
         }
         | {key: value for key, value in kwargs.items() if key != "fail"},
     }

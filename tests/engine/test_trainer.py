@@ -36,7 +36,7 @@ def network(seed: int = 1) -> torch.nn.Module:
 
 def trainer(
     data: Path,
-    save_dir: Path,
+    folder: Path,
     epochs: int = 4,
     lr: float = 0.1,
     start: Path | None = None,
@@ -56,7 +56,7 @@ def trainer(
         optimizer=optimizer,
         lr_scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 2),
         loss_function=torch.nn.CrossEntropyLoss(),
-        save_dir=save_dir,
+        folder=folder,
         weights=[] if start is None else [(model, start)],
         **kwargs,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from camtools.data import Splits
 from camtools.scores import Evaluation
 from camtools.scores.metrics_csv import read_metrics
 from tests.conftest import oblique_affine, write_volume
@@ -39,7 +40,7 @@ def test_threshold_comes_from_validation_alone(tmp_path: Path, axis: int) -> Non
         "validation": [make_case(tmp_path, "v", (0.6, 0.32), axis)],  # best threshold: 0.35 parts the halves
         "test": [make_case(tmp_path, "t", (0.3, 0.2), axis)],  # 0.25 would part these; at 0.35 nothing is left
     }
-    Evaluation(splits, tmp_path / "predictions", tmp_path, tmp_path / "maps").run()
+    Evaluation(Splits(**splits), tmp_path / "predictions", tmp_path, tmp_path / "maps").run()
     rows = {(row.case, row.output): row for row in read_metrics(tmp_path / "metrics.csv")}
     assert rows["v", "pseudo_mask"].scores.dice == 1
     assert rows["t", "pseudo_mask"].scores.dice == 0
@@ -58,7 +59,7 @@ def test_written_masks_are_scored_as_they_are(tmp_path: Path) -> None:
     written[2:6, 2:8, 1] = 1
     written[6:8, 2:8, 1] = 1  # half as large again as the truth
     write_volume(tmp_path / "maps/t_mask.nii.gz", written)
-    Evaluation(splits, tmp_path / "predictions", tmp_path, tmp_path / "maps", pseudo_masks="written").run()
+    Evaluation(Splits(**splits), tmp_path / "predictions", tmp_path, tmp_path / "maps", pseudo_masks="written").run()
     rows = [row for row in read_metrics(tmp_path / "metrics.csv") if row.output == "pseudo_mask"]
     assert [(row.split, row.case, row.slice_index) for row in rows] == [("test", "t", 1)]
     assert rows[0].scores.dice == pytest.approx(2 * 24 / (24 + 36), abs=1e-5)
@@ -66,12 +67,12 @@ def test_written_masks_are_scored_as_they_are(tmp_path: Path) -> None:
 
 def test_kind_of_pseudo_masks_is_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pseudo_masks must be 'searched' or 'written', got 'otsu'"):
-        Evaluation({}, tmp_path, tmp_path, pseudo_masks="otsu")  # type: ignore[arg-type]
+        Evaluation(Splits(), tmp_path, tmp_path, pseudo_masks="otsu")  # type: ignore[arg-type]
 
 
 def test_items_without_a_mask_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bare = {"image": "nowhere.nii.gz", "case": "bare"}
     splits = {"validation": [bare], "test": [bare, make_case(tmp_path, "t", (0.3, 0.2))]}
     with caplog.at_level("WARNING", logger="camtools"):
-        Evaluation(splits, tmp_path / "predictions", tmp_path, tmp_path / "maps").run()
+        Evaluation(Splits(**splits), tmp_path / "predictions", tmp_path, tmp_path / "maps").run()
     assert [(row.case, row.output) for row in read_metrics(tmp_path / "metrics.csv")] == [("t", "prediction")]

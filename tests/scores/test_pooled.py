@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camtools.data import DataError
+from camtools.data import DataError, Splits
 from camtools.data.files import save_like
 from camtools.scores import Evaluation
 from camtools.scores.pooled import PooledRow, PooledScores, read_pooled
@@ -134,16 +134,16 @@ def test_splits_are_pooled_apart_and_bare_items_passed_over(glands: list[dict[st
 
 def test_evaluation_writes_the_file_when_asked(glands: list[dict[str, Any]], tmp_path: Path) -> None:
     path = tmp_path / "pooled_metrics.csv"
-    Evaluation({"test": glands}, tmp_path / "pred", tmp_path).run()
+    Evaluation(Splits(test=glands), tmp_path / "pred", tmp_path).run()
     assert not path.exists()
-    arguments = ({"test": glands}, tmp_path / "pred", tmp_path, tmp_path / "maps")
+    arguments = (Splits(test=glands), tmp_path / "pred", tmp_path, tmp_path / "maps")
     Evaluation(*arguments, pseudo_masks="written", pooled=SUFFIXES).run()
     expected = path.read_bytes()
     assert expected.count(b"\n") == 4
     scores(tmp_path, {"test": glands})
     assert path.read_bytes() == expected
     # Full supervision has no pseudo-labels.
-    Evaluation({"test": glands}, tmp_path / "pred", tmp_path, pooled=SUFFIXES).run()
+    Evaluation(Splits(test=glands), tmp_path / "pred", tmp_path, pooled=SUFFIXES).run()
     assert [row.output for row in read_pooled(path)] == ["prediction"]
 
 
@@ -165,7 +165,7 @@ def test_a_failure_keeps_the_earlier_file(glands: list[dict[str, Any]], tmp_path
 
 def test_unknown_output(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Unknown output 'prediction': expected one of cam, pseudo_mask"):
-        Evaluation({}, tmp_path, tmp_path, pooled={"prediction": ".nii.gz"})
+        Evaluation(Splits(), tmp_path, tmp_path, pooled={"prediction": ".nii.gz"})
 
 
 def test_files_that_cannot_be_read(glands: list[dict[str, Any]], tmp_path: Path) -> None:

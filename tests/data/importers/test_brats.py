@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.data import DataError, load_datalist
+from camtools.data import DataError, Splits, load_datalist
 from camtools.data.importers import brats, import_brats
 from camtools.engine.check import DatasetCheck
 
@@ -92,7 +92,7 @@ def test_dataset_json(release: Path, tmp_path: Path) -> None:
 def test_the_dataset_passes_the_check(release: Path, tmp_path: Path) -> None:
     path = import_brats(release, tmp_path / "out")
     splits = {name: load_datalist(path.parent, name) for name in ("training", "validation", "test")}
-    DatasetCheck(splits, tmp_path / "run", workers=1).run()
+    DatasetCheck(Splits(**splits), tmp_path / "run", workers=1).run()
     rows = json.loads((tmp_path / "run" / "dataset_check.json").read_text())
     assert "positive_slices" in json.dumps(rows)
 

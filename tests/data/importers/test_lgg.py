@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.data import DataError, load_datalist, read_volume
+from camtools.data import DataError, Splits, load_datalist, read_volume
 from camtools.data.importers import import_lgg
 from camtools.engine.check import DatasetCheck
 
@@ -85,7 +85,7 @@ def test_dataset_json_and_check(release: Path, tmp_path: Path) -> None:
     names = {item["image"] for split in ("training", "validation", "test") for item in content[split]}
     assert names == {f"{name}_image.nii.gz" for name in CASES}
     splits = {name: load_datalist(path.parent, name) for name in ("training", "validation", "test")}
-    DatasetCheck(splits, tmp_path / "run", workers=1).run()
+    DatasetCheck(Splits(**splits), tmp_path / "run", workers=1).run()
     for split in splits:
         assert {(item["slices"], item["positive_slices"]) for item in content[split]} == {(SLICES, 2)}
 
