@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from camtools.data.slicing import dataset_slice_axis
 from camtools.data.tag_source import TagSource
 from camtools.data.tags import slice_tags
 
-__all__ = ["Splits"]
+__all__ = ["Splits", "splits_of"]
 
 SHOWN = 12
 
@@ -166,6 +166,11 @@ class Splits:
         if self.full_supervision or not item.get("label"):
             return item
         return _without(item, "label") | {"tag_source": TagSource(str(item["image"]), str(item["label"]))}
+
+
+def splits_of(items: Mapping[str, Sequence[dict[str, Any]]]) -> Splits:
+    """Splits from items by name of the split, with the default settings."""
+    return Splits(items.get("training", ()), items.get("validation", ()), items.get("test", ()))
 
 
 def _key(item: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from camtools.data.files import write_json
 from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.patch_tags import PatchTagger
 from camtools.data.slicing import plane_of
-from camtools.data.splits import Splits
+from camtools.data.splits import Splits, splits_of
 from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import check_same_geometry, read_mask, read_volume
 from camtools.engine.ranks import on_first_rank
@@ -53,7 +53,7 @@ class DatasetCheck:
         workers: int = 4,
         channels: int | None = None,
     ) -> None:
-        self.splits = splits if isinstance(splits, Splits) else Splits(**splits)
+        self.splits = splits if isinstance(splits, Splits) else splits_of(splits)
         self.output_dir = Path(output_dir)
         self.patch_tagger = patch_tagger
         self.workers = workers

@@ -22,8 +22,9 @@ __all__ = ["active_parser", "begin_run", "find_bundle_root", "referenced_config"
 
 # ids whose value is decided by the data: it is recorded, not the expression
 DECIDED_IDS = frozenset({"slicing"})
-# lists of volumes: a stage's ``inputs`` and ``items`` follow their content
-LISTS = {"splits": ("training", "validation", "test")}
+# what ``referenced_config`` leaves out of ``splits``: a stage's ``inputs`` and ``items`` follow the content of the
+# volumes, and full supervision shows in the steps that use masks. So methods can share a classifier.
+LEFT_OUT = {"splits": ("training", "validation", "test", "full_supervision")}
 
 
 def _owner_on_stack(kind: type) -> Any:
@@ -99,8 +100,8 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
             found[name] = parser.get_parsed_content(name)
             continue
         content = parser[name]
-        if name in LISTS:
-            content = {key: value for key, value in content.items() if key not in LISTS[name]}
+        if name in LEFT_OUT:
+            content = {key: value for key, value in content.items() if key not in LEFT_OUT[name]}
         found[name] = content
         references = ReferenceResolver.find_refs_in_config(config=content, id=name)
         queue.extend(reference for reference in references if not reference.startswith(f"{name}::"))

@@ -159,9 +159,10 @@ def test_switches_of_inference_change_rounding_alone(bundle: Bundle, trained: Pa
         known = inference_knobs(bundle, trained / "models") | {"bundle_root": str(bundle.configs.parent)}
         parser.update(known | {"gate": False} | options)
         parser.update({"crf#empty_below": 0.0} if "crf" in parser else {})
-        prepare, predict, _ = parser.get_parsed_content("evaluator").steps
+        pipeline = parser.get_parsed_content("evaluator")
+        (predict,) = pipeline.steps
         predict.network.load_state_dict(torch.load(trained / "models/model.pt", weights_only=True))
-        return predict(prepare({"image": str(tmp_path / "a.nii.gz")}))["pred"].as_tensor()
+        return predict(pipeline.prepare({"image": str(tmp_path / "a.nii.gz")}))["pred"].as_tensor()
 
     write_volume(tmp_path / "a.nii.gz", blob_volume(50)[0])
     plain = logits()

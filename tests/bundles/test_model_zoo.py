@@ -174,8 +174,8 @@ def test_inference_initializes_runs_and_finalizes(bundle: Bundle, tmp_path: Path
 
 
 def test_switches_reach_every_network(bundle: Bundle) -> None:
-    amp = {"NetworkTrainer", "PredictVolumed", "ActivationMapsd", "PatchClassMapsd"}
-    wanted = {"amp": amp, "channels_last": {"NetworkTrainer", "PredictVolumed"}}
+    amp = {"NetworkTrainer", "PredictionPipeline", "ActivationMapsd", "PatchClassMapsd"}
+    wanted = {"amp": amp, "channels_last": {"NetworkTrainer", "PredictionPipeline"}}
     for name in ("train.yaml", "inference.yaml"):
         text = (bundle.configs / name).read_text()
         components = [node for node in components_of(yaml.safe_load(text)) if "camtools." in node["_target_"]]
