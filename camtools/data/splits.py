@@ -24,7 +24,7 @@ SHOWN = 12
 class Splits:
     """Training, validation and test volumes with their tags, without the masks of training volumes.
 
-    A training item has its mask replaced by a :class:`camtools.data.tag_source.TagSource`. It gives the tags that are
+    A training item has its mask replaced by a ``camtools.data.tag_source.TagSource``. It gives the tags that are
     derived from the mask, and nothing else. Validation and test items keep their masks, for scores and for choices.
     Tags are derived when they are first asked for, once per process.
 
@@ -74,12 +74,12 @@ class Splits:
 
     @property
     def tuning(self) -> list[dict[str, Any]]:
-        """Training and validation items: what a training depends on."""
+        """The training and validation items, on which a training depends."""
         return self.training + self.validation
 
     @property
     def scored(self) -> list[dict[str, Any]]:
-        """Validation and test items: what a method is scored on."""
+        """The validation and test items, on which a method is scored."""
         return self.validation + self.test
 
     @property
@@ -89,7 +89,7 @@ class Splits:
 
     @property
     def shown(self) -> list[str]:
-        """Case names of the first scored items: those whose pictures the report shows."""
+        """The case names of the first 12 scored items. The report shows their pictures."""
         return [item["case"] for item in self.scored[:SHOWN]]
 
     @cached_property

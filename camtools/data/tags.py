@@ -37,7 +37,7 @@ def slice_tags(
     slice_axis: SliceAxis = None,
     image: MetaTensor | None = None,
 ) -> list[int]:
-    """Slice tags of a volume: the given ones, or tags derived from its mask (:func:`mask_tags`).
+    """Slice tags of a volume: the given ones, or tags derived from its mask (``mask_tags``).
 
     Args:
         item: ``image``, and ``slice_labels`` or ``label`` (see :func:`camtools.data.load_datalist`).

@@ -51,7 +51,7 @@ def slice_evaluator(
     inferer: Inferer | None = None,
     val_handlers: Sequence[Any] = (),
 ) -> SupervisedEvaluator | None:
-    """Accuracy of a classifier: the share of the slices or patches whose tags are all right (:func:`right_tags`).
+    """Accuracy of a classifier: the share of the slices or patches whose tags are all right (``right_tags``).
 
     Args:
         network: classifier ``(B, C, H, W) -> (B, K)``.
