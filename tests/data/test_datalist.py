@@ -52,10 +52,10 @@ def test_tags_from_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("image,slice\na.nii.gz,0\n", r"must have the columns image,slice,label; found \['image', 'slice'\]"),
-        ("image,slice,label\na.nii.gz,zero,1\n", r"line 2: slice and label must be whole numbers"),
-        ("image,slice,label\nb.nii.gz,0,1\n", r"has no row for the image 'a.nii.gz'"),
-        ("image,slice,label\na.nii.gz,0,1\na.nii.gz,2,1\n", r"has no tag for slice 1 of 'a.nii.gz'"),
+        ("image,slice\na.nii.gz,0\n", r"Expected the columns image,slice,label, found \['image', 'slice'\]"),
+        ("image,slice,label\na.nii.gz,zero,1\n", r"line 2: expected whole numbers for slice and label"),
+        ("image,slice,label\nb.nii.gz,0,1\n", r"Expected a row for the image 'a.nii.gz'"),
+        ("image,slice,label\na.nii.gz,0,1\na.nii.gz,2,1\n", r"found no tag for slice 1 of 'a.nii.gz'"),
     ],
 )
 def test_bad_csv_is_named(tmp_path: Path, rows: str, message: str) -> None:
@@ -69,11 +69,14 @@ def test_bad_csv_is_named(tmp_path: Path, rows: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"dataset.json is not valid JSON \(line 1"),
-        ("[]", r"must hold a JSON object with lists of volumes, found list"),
-        ({"training": []}, r"lists no volumes: expected items under 'training'.*found the keys \['training'\]"),
-        ({"training": [{"label": "a.nii.gz"}]}, r"has no 'image'"),
-        ({"training": [{"image": "gone.nii.gz"}]}, r"names the image 'gone.nii.gz', but .* does not exist"),
+        ("{", r"Expected valid JSON, found an error in line 1"),
+        ("[]", r"Expected a JSON object with lists of volumes, found list"),
+        ({"training": []}, r"Expected items under 'training'.*found the keys \['training'\]"),
+        ({"training": [{"label": "a.nii.gz"}]}, r"expected an 'image', found the keys"),
+        (
+            {"training": [{"image": "gone.nii.gz"}]},
+            r"a file for the image 'gone.nii.gz' .*gone.nii.gz does not exist",
+        ),
     ],
 )
 def test_bad_dataset_json_is_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -85,7 +88,7 @@ def test_bad_dataset_json_is_named(tmp_path: Path, content: Any, message: str) -
 def test_missing_dataset_json_and_unknown_split(tmp_path: Path, blob_dataset: Path) -> None:
     with pytest.raises(DataError, match="found no such file. Write it in the Medical Segmentation Decathlon layout"):
         load_datalist(tmp_path / "nowhere", "training")
-    with pytest.raises(DataError, match=r"Unknown split 'train': expected one of \['test', 'training', 'validation'\]"):
+    with pytest.raises(DataError, match=r"Expected one of the splits training, validation, test, found 'train'"):
         load_datalist(blob_dataset, "train")
 
 
@@ -99,7 +102,7 @@ def test_folder_of_volumes_keeps_sub_folders(tmp_path: Path) -> None:
 def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Expected a folder of volumes, found none"):
         list_volumes(tmp_path / "gone")
-    with pytest.raises(DataError, match="No image below .* expected files that end in one of .nii.gz"):
+    with pytest.raises(DataError, match="Expected files that end in one of .nii.gz.* found none below"):
         list_volumes(tmp_path)
 
 
@@ -163,12 +166,12 @@ def test_splits_that_are_no_lists_are_refused(tmp_path: Path, split: str, value:
 )
 def test_unknown_split_names_its_near_one(tmp_path: Path, name: str, near: str) -> None:
     content = {"training": ["a.nii.gz"], name: ["b.nii.gz"]}
-    with pytest.raises(DataError, match=rf"unknown split '{name}', which would be passed over.*Did you mean '{near}'"):
+    with pytest.raises(DataError, match=rf"unknown split '{name}', which would be ignored.*Did you mean '{near}'"):
         listed(tmp_path, content)
 
 
 def test_list_of_volumes_under_any_other_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="found a list of volumes under 'unlabelled', which would be passed over"):
+    with pytest.raises(DataError, match="found a list of volumes under 'unlabelled', which would be ignored"):
         listed(tmp_path, {"training": ["a.nii.gz"], "unlabelled": [{"image": "b.nii.gz"}]})
 
 
@@ -202,7 +205,7 @@ def test_metadata_of_other_tools_is_no_split(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_key_names_its_near_one(tmp_path: Path, key: str, near: str) -> None:
-    with pytest.raises(DataError, match=rf"unknown key '{key}', which would be passed over.*Did you mean '{near}'"):
+    with pytest.raises(DataError, match=rf"unknown key '{key}', which would be ignored.*Did you mean '{near}'"):
         listed(tmp_path, {"training": [{"image": "a.nii.gz", key: "m.nii.gz"}]})
 
 
@@ -248,13 +251,13 @@ def test_mask_that_is_the_image_is_refused(tmp_path: Path) -> None:
             "expected numbers that are JSON, found NaN",
         ),
         (b'{"training": ["a.nii.gz",]}', "Remove the comma after the last entry"),
-        (b'{"training": ["a\xff.nii.gz"]}', "is not text in UTF-8"),
-        (b'{"training": ' + b"[" * 100_000, "cannot be used: maximum recursion"),
+        (b'{"training": ["a\xff.nii.gz"]}', "Expected text in UTF-8"),
+        (b'{"training": ' + b"[" * 100_000, "maximum recursion"),
     ],
 )
 def test_other_json_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
-    with pytest.raises(DataError, match=f"dataset.json .*{message}"):
+    with pytest.raises(DataError, match=f"(?=.*dataset.json).*{message}"):
         load_datalist(tmp_path, "training")
 
 
@@ -286,7 +289,7 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [{"training": ["a.nii.gz"]}, {"training": ["a.nii.gz"], "test": []}])
 def test_inference_without_a_test_split_is_refused(tmp_path: Path, content: Any) -> None:
     listed(tmp_path, content)
-    with pytest.raises(DataError, match="dataset.json lists no volume to segment: expected items under 'test'"):
+    with pytest.raises(DataError, match="Expected items under 'test' to segment, found none in .*dataset.json"):
         volumes_in(tmp_path)
 
 
