@@ -1,4 +1,4 @@
-"""Damaged files from a seed: NIfTI headers, gzip streams, pictures, dataset.json and CSVs; for tests and a benchmark."""
+"""Damaged files from a seed, for tests and a benchmark: NIfTI headers, gzip streams, pictures, dataset.json, CSVs."""
 
 from __future__ import annotations
 
