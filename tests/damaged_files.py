@@ -1,4 +1,4 @@
-"""Damaged files by a seed: NIfTI headers, gzip streams, pictures, dataset.json, CSVs; for tests and a benchmark."""
+"""Damaged files from a seed, for tests and a benchmark: NIfTI headers, gzip streams, pictures, dataset.json, CSVs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OTHERS = (
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file: its name, its content, and whether voxels that are read must be those of the whole file."""
+    """A file: its name, its content, and whether voxels read from it must equal the undamaged ones."""
 
     name: str
     content: bytes
@@ -78,7 +78,7 @@ def flipped(content: bytes, rng: np.random.Generator, start: int = 0, stop: int 
 
 
 def damaged_nifti(count: int, seed: int = 0) -> Iterator[Damaged]:
-    """Half of them compressed; the damage lies in the header, in the stream, in the length, or the file is another."""
+    """Half of them compressed; the header, the stream or the length is damaged, or it is another kind of file."""
     rng, whole = np.random.default_rng(seed), whole_nifti()
     for index in range(count):
         packed, kind = index % 2 == 0, int(rng.integers(7))

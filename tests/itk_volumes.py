@@ -11,7 +11,7 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def write_itk(path: Path, array: np.ndarray, affine: np.ndarray | None = None, vector: bool = False) -> str:
-    """Write ``(X, Y, Z)`` with a RAS affine; with ``vector`` the last axis holds the values of a voxel."""
+    """Write ``(X, Y, Z)`` with a RAS affine; with ``vector``, the last axis holds the values of each voxel."""
     itk = pytest.importorskip("itk", reason="needs the extra 'itk'")
     path.parent.mkdir(parents=True, exist_ok=True)
     voxels = np.moveaxis(array.T, 0, -1) if vector else array.T

@@ -1,4 +1,4 @@
-"""The built-in dataset of a bundle: phantoms, made once."""
+"""The built-in dataset of a bundle: phantoms, written on first use."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ logger = logging.getLogger("camtools")
 
 
 def cache_folder() -> Path:
-    """Folder of what is made once and reused: ``$CAMTOOLS_CACHE``, else ``camtools`` in the user's cache folder."""
+    """Folder of the built-in data: ``$CAMTOOLS_CACHE``, else ``camtools`` in the cache folder of the user."""
     if os.environ.get("CAMTOOLS_CACHE"):
         return Path(os.environ["CAMTOOLS_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "camtools"
 
 
 def builtin_dataset(kind: str, n: int, seed: int = 0) -> str:
-    """Folder of ``n`` phantom volumes with masks and slice tags, made on the first call.
+    """Folder of ``n`` phantom volumes with masks and slice tags, written on the first call.
 
     Args:
         kind: kind of phantom, such as ``"fetal_brain"``.

@@ -1,4 +1,4 @@
-"""The name of a case: unique, the same whatever other cases there are, and always below the folder of the results."""
+"""The name of a case: unique, independent of the other cases, and always a path below the folder of the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.errors import DataError
-from camtools.data.suffixes import DETACHED_SUFFIXES, IMAGE_SUFFIXES
+from camtools.data.file_kinds import DETACHED_SUFFIXES, IMAGE_SUFFIXES
 
 __all__ = ["case_clashes", "case_name", "case_of_file", "is_safe_case", "output_file", "same_place", "with_cases"]
 
@@ -21,13 +21,13 @@ _DIGITS = 8
 def case_of_file(path: str | Path, root: str | Path | None = None) -> str:
     """Name of the case of an image file: its path relative to the dataset's folder, without its image suffix.
 
-    It follows from the path alone: a volume that is added later changes no other name. Two files of one name, such as
-    ``a.nii`` beside ``a.nii.gz``, are refused (:func:`case_clashes`). A file outside the folder is named by its file
+    It depends on the path alone: a volume that is added later changes no other name. Two files with one name, such as
+    ``a.nii`` and ``a.nii.gz``, are refused (:func:`case_clashes`). The name of a file outside the folder is its file
     name and 8 digits of the hash of its absolute path.
 
     Args:
         path: the file, absolute or relative to ``root``.
-        root: folder of the dataset; None where there is none: then every absolute path lies outside.
+        root: folder of the dataset; None where there is none, which makes every absolute path an outside one.
 
     Example:
         >>> case_of_file("p1/t2.nii.gz"), case_of_file("./a.nii"), case_of_file("/data/p1/t2.nii.gz", "/data")
@@ -44,7 +44,7 @@ def case_of_file(path: str | Path, root: str | Path | None = None) -> str:
 
 
 def _inside(path: str, root: str | Path | None) -> Path | None:
-    """Path relative to the dataset's folder; None for one that leads out of it."""
+    """Path relative to the folder of the dataset; None for a path that leads out of it."""
     if root is None:
         relative = Path(os.path.normpath(path))
         return None if relative.is_absolute() or relative.parts[0] == ".." else relative
@@ -65,15 +65,15 @@ def _without_suffix(name: str) -> str:
 
 
 def case_name(item: dict[str, Any]) -> str:
-    """Name under which outputs of ``item`` are stored: its ``case``, else that of its image (``case_of_file``)."""
+    """Name of the outputs of ``item``: its ``case``, else the case of its image (:func:`case_of_file`)."""
     return str(item.get("case") or case_of_file(item["image"]))
 
 
 def with_cases(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Items with their :func:`case_name` under ``case``; those of MONAI Label come without.
+    """Items with their :func:`case_name` under ``case``, which items of MONAI Label lack.
 
     Raises:
-        DataError: two items of one name.
+        DataError: two items have one name.
 
     Example:
         >>> with_cases([{"image": "a.nii.gz"}])
@@ -87,7 +87,7 @@ def with_cases(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def same_place(case: str) -> str:
-    """What names have in common that some file systems do not tell apart: upper and lower case, forms of Unicode.
+    """A form that is equal for names that some file systems do not distinguish: letter case, forms of Unicode.
 
     Example:
         >>> same_place("P1/T2") == same_place("p1/t2")
@@ -97,7 +97,7 @@ def same_place(case: str) -> str:
 
 
 def case_clashes(items: Iterable[dict[str, Any]]) -> list[str]:
-    """A message for every item whose case is that of an earlier one, or differs from it by upper and lower case only.
+    """A message for every item with the case of an earlier item, or with a case that differs only in letter case.
 
     Args:
         items: items with ``image`` and ``case``.
@@ -109,15 +109,15 @@ def case_clashes(items: Iterable[dict[str, Any]]) -> list[str]:
         if other is not item:
             names = " and ".join(f"'{name}'" for name in dict.fromkeys((other["case"], item["case"])))
             clashes.append(
-                f"Expected a case name for each volume that no file system takes for another's, found {names} for "
-                f"{other['image']} and {item['image']}: results of one would overwrite those of the other. Rename a "
-                "file, or name it once only."
+                f"Expected a case name for each volume that no file system confuses with another, found {names} for "
+                f"{other['image']} and {item['image']}: one would overwrite the results of the other. Rename a file, "
+                "or list it only once."
             )
     return clashes
 
 
 def is_safe_case(case: Any) -> bool:
-    """Whether a name leads to a file below the folder of the results, whatever the folder.
+    """Whether a name leads to a file below the folder of the results, for every such folder.
 
     Example:
         >>> [is_safe_case(case) for case in ("a", "p1/a", "", "/a", "../a", "p1/../a", "p1//a", 7)]
@@ -136,7 +136,7 @@ def output_file(folder: str | Path, case: str, suffix: str) -> Path:
     """File of one output of a case: ``folder/<case><suffix>``.
 
     Raises:
-        DataError: the name leads out of the folder, or is none.
+        DataError: the name leads out of the folder, or is not a valid name.
 
     Example:
         >>> output_file("predictions", "p1/t2", ".nii.gz").as_posix()
@@ -144,7 +144,7 @@ def output_file(folder: str | Path, case: str, suffix: str) -> Path:
     """
     if not is_safe_case(case):
         raise DataError(
-            f"Expected the name of a case to be a relative path below {folder}, such as 'p1/t2', found {case!r}. "
+            f"Expected as name of a case a relative path below {folder}, such as 'p1/t2', found {case!r}. "
             "Give the item another 'case'."
         )
     return Path(folder) / f"{case}{suffix}"

@@ -1,4 +1,4 @@
-"""How many channels an image has, against what a network takes."""
+"""The number of channels of an image, compared with the input of the network."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["check_channels"]
 
 
 def check_channels(source: str | Path, image: torch.Tensor, expected: int | None) -> None:
-    """Stop at an image of another number of channels than the network takes.
+    """Raise an error where an image and the input of the network have different numbers of channels.
 
     Args:
-        source: file of the image.
+        source: the file, for messages.
         image: ``(C, X, Y, Z)``.
         expected: channels of the network's input; None: any number.
 
@@ -26,12 +26,14 @@ def check_channels(source: str | Path, image: torch.Tensor, expected: int | None
     if expected is None or found == expected:
         return
     kinds = {1: " (grey values)", 3: " (colour)"}
-    convert = "Convert it to as many channels"
+    unit, convert = "channels", "Convert it to as many channels"
     if expected == 1:
+        unit = "channel"
         convert = f"Convert it to grey values, in Python: PIL.Image.open({Path(source).name!r}).convert('L')"
     elif expected == 3:
         convert = "Give colour images"
     raise DataError(
-        f"{source} has {found} channels{kinds.get(found, '')}, expected {expected}{kinds.get(expected, '')} as the "
-        f"network takes. {convert}; or, where the bundle has the knob in_channels, train with in_channels {found}."
+        f"Expected {expected} {unit}{kinds.get(expected, '')} as input of the network, found "
+        f"{found}{kinds.get(found, '')} in {source}. {convert}; or, where the bundle has the knob in_channels, train "
+        f"with in_channels {found}."
     )

@@ -1,4 +1,4 @@
-"""Tables as spreadsheets write them: with a byte order mark, in UTF-16, with semicolons or tabs."""
+"""CSV tables in all the forms that spreadsheets write: byte order marks, UTF-16, semicolons, tabs."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ _DELIMITERS = (",", ";", "\t")
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: the number of its line, from 1, and its cells by column, without spaces around them."""
+    """One row: its line number, from 1, and its stripped cells by column."""
 
     line: int
     cells: dict[str, str]
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[TableRow]:
-    """Rows of a CSV whose first line names its columns; blank rows and further columns are passed over.
+    """Rows of a CSV whose first line names its columns; blank rows and extra columns are ignored.
 
-    The text is UTF-8, UTF-16 with its mark, or Windows' western code page; cells are separated by commas, semicolons
-    or tabs; names of columns may have spaces around them and any case. Excel's line ``sep=;`` is passed over.
+    The text is UTF-8, UTF-16 with a byte order mark, or the western code page of Windows. Cells are separated by
+    commas, semicolons or tabs. Names of columns may have spaces around them and any letter case. A first line
+    ``sep=;``, as Excel writes it, is ignored.
 
     Args:
         path: the file.
-        columns: names of the columns that it must have, each once.
+        columns: names of the columns that the table needs, each once.
 
     Raises:
-        DataError: it cannot be read, has other columns, or a row of more or fewer cells.
+        DataError: the file cannot be read, lacks a column, or has a row with too many or too few cells.
     """
     lines = _text(path).splitlines(keepends=True)
     start = 1 if lines and lines[0].strip().lower().startswith("sep=") else 0
@@ -49,12 +50,14 @@ def read_table(path: Path, columns: Sequence[str]) -> list[TableRow]:
     found = _columns(heading, delimiter or ",")
     if delimiter is None:
         raise DataError(
-            f"{path} must have the columns {','.join(columns)}; found {found}. Correct its first line, and separate "
+            f"Expected the columns {','.join(columns)}, found {found} in {path}. Correct its first line, and separate "
             "the cells by commas, semicolons or tabs."
         )
     twice = [name for name in columns if found.count(name) > 1]
     if twice:
-        raise DataError(f"{path} must have the column '{twice[0]}' once, found it {found.count(twice[0])} times.")
+        raise DataError(
+            f"Expected the column '{twice[0]}' once, found it {found.count(twice[0])} times in {path}. Rename one."
+        )
     reader = csv.reader(io.StringIO("".join(lines[start + 1 :]), newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
@@ -75,9 +78,9 @@ def _text(path: Path) -> str:
         mark = next((code for start, code in _MARKS.items() if content.startswith(start)), None)
         text = content.decode(mark) if mark else _decoded(content)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({error}). Save it as CSV in UTF-8.") from error
+        raise DataError(f"Expected text in {path}, found other content ({error}). Save it as CSV in UTF-8.") from error
     if "\0" in text:
-        raise DataError(f"{path} is not text in UTF-8, found NUL characters. Save it as CSV in UTF-8.")
+        raise DataError(f"Expected text in UTF-8, found NUL characters in {path}. Save it as CSV in UTF-8.")
     return text
 
 
@@ -98,6 +101,6 @@ def _by_column(path: Path, line: int, columns: Sequence[str], cells: Sequence[st
     if missing or extra:
         raise DataError(
             f"{path}, line {line}: expected {len(columns)} cells ({','.join(columns)}), found {len(cells)}: "
-            f"{list(cells)}. Correct the row; a name that holds a comma stands in quotes."
+            f"{list(cells)}. Correct the row; put quotes around a name that contains a comma."
         )
     return dict(zip(columns, cells, strict=False))

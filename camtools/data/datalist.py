@@ -1,4 +1,4 @@
-"""Which volumes there are: ``dataset.json`` with its tags, or a plain folder of images."""
+"""Lists of volumes: from ``dataset.json`` with its tags, or from a plain folder of images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from camtools.data.case_names import case_name
 from camtools.data.dataset_json import SPLIT_NAMES, ListedItem, raise_problems, read_dataset_json
 from camtools.data.errors import DataError
+from camtools.data.file_kinds import IMAGE_SUFFIXES, is_itk_file, is_photograph
 from camtools.data.folders import list_volumes
-from camtools.data.suffixes import IMAGE_SUFFIXES, is_itk_file, is_photograph
 from camtools.data.tag_csv import TagTables
 
 __all__ = [
@@ -30,21 +30,21 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
     Args:
         dataset_dir: folder with ``dataset.json`` and the files it names by relative path.
         split: ``"training"``, ``"validation"`` or ``"test"``; a split that is absent is an empty list.
-        labels: keep the ``label`` key (mask). Without it an item carries its image and slice tags alone.
+        labels: keep the ``label`` key (mask). Without it an item has only its image and its tags.
 
     Returns:
-        One dictionary per volume: ``image`` and ``label`` as absolute paths, ``slice_labels`` as a list of 0/1
-        where tags are given (inline or in a CSV with the columns ``image,slice,label``), ``patch_labels`` where the
-        tags of patches are given (:class:`camtools.data.PatchTagger`), and ``case``, a name that is unique over all
-        splits (``camtools.data.case_names.case_of_file``, where the item does not give one).
+        One dictionary per volume: ``image`` and ``label`` as absolute paths; ``slice_labels`` as a list of 0 and 1
+        where tags are given (inline or in a CSV with the columns ``image,slice,label``); ``patch_labels`` where the
+        tags of patches are given (:class:`camtools.data.PatchTagger`); and ``case``, a name that is unique over all
+        splits (by default :func:`camtools.data.case_names.case_of_file`).
 
     Raises:
         DataError: ``dataset.json`` is missing or malformed (see ``read_dataset_json``), names a file that does not
-            exist, or tags that cannot be used. All problems of the split are named at once. An image that is a broken
-            link is no such problem: reading it says so.
+            exist, or has tags that cannot be used. The message lists all problems of the split. Only an image that is
+            a broken link is accepted here: reading it raises the error.
     """
     if split not in SPLIT_NAMES:
-        raise DataError(f"Unknown split '{split}': expected one of {sorted(SPLIT_NAMES)}.")
+        raise DataError(f"Expected one of the splits {', '.join(SPLIT_NAMES)}, found '{split}'. Correct the name.")
     root = Path(os.path.abspath(dataset_dir))
     listed = read_dataset_json(root / "dataset.json")
     reader = _ItemReader(root, TagTables(root, [item for items in listed.values() for item in items]))
@@ -57,7 +57,7 @@ def volumes_in(folder: str | Path) -> list[dict[str, Any]]:
     """Volumes to segment: the test split where ``folder`` has a ``dataset.json``, else every image below it.
 
     Raises:
-        DataError: the file has no test split, see :func:`load_datalist` and :func:`list_volumes`.
+        DataError: the file has no test split; or as for :func:`load_datalist` and :func:`list_volumes`.
     """
     path = Path(folder) / "dataset.json"
     if not os.path.lexists(path):
@@ -65,14 +65,14 @@ def volumes_in(folder: str | Path) -> list[dict[str, Any]]:
     items = load_datalist(folder, "test")
     if not items:
         raise DataError(
-            f"{path} lists no volume to segment: expected items under 'test', found none. Add the split, or give a "
-            "folder of volumes without a dataset.json, such as its imagesTs."
+            f"Expected items under 'test' to segment, found none in {path}. Add the split, or give a folder of volumes "
+            "without a dataset.json, such as its imagesTs."
         )
     return items
 
 
 class _ItemReader:
-    """The files and tags of items; what is wrong with them is collected."""
+    """Reads the files and tags of items, and collects their problems."""
 
     def __init__(self, root: Path, tables: TagTables) -> None:
         self.root = root
@@ -97,11 +97,11 @@ class _ItemReader:
             return {}
         image, mask = self.root / listed.image, self._file(listed, "label")
         if os.path.exists(mask) and os.path.exists(image) and os.path.samefile(mask, image):
-            raise DataError(f"{listed.place}: expected a mask under 'label', found the image itself. Name its mask.")
+            raise DataError(f"{listed.place}: expected a mask under 'label', found the image itself. Give its mask.")
         return {"label": str(mask)}
 
     def _tags(self, listed: ListedItem) -> dict[str, Any]:
-        """Tags of slices, inline or from a CSV, and of patches from a CSV, which imply those of their slices."""
+        """Slice tags, inline or from a CSV, and patch tags from a CSV; patch tags imply slice tags."""
         tags: dict[str, Any] = {}
         slices = listed.content.get("slice_labels")
         if "patch_labels" in listed.content:
@@ -114,14 +114,15 @@ class _ItemReader:
         return tags if slices is None else tags | {"slice_labels": [int(tag) for tag in slices]}
 
     def _file(self, listed: ListedItem, key: str) -> Path:
-        """Absolute path of a file; links stay, since the name of what they lead to may have no suffix."""
+        """Absolute path of a file; links are kept, because the name of their target may have no suffix."""
         name = str(listed.content[key])
         path = self.root / name
         broken = os.path.islink(path) and not os.path.exists(path)
         if not os.path.isfile(path) and not broken:
             found = "is a folder" if os.path.isdir(path) else "does not exist"
-            advice = " with / between folders" if "\\" in name else ""
+            advice = ", with / between folders" if "\\" in name else ""
             raise DataError(
-                f"{self.root / 'dataset.json'} names the {key} '{name}', but {path} {found}. Correct the path{advice}."
+                f"Expected a file for the {key} '{name}' of {self.root / 'dataset.json'}, found that {path} {found}. "
+                f"Correct the path{advice}."
             )
         return path

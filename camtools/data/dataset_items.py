@@ -1,19 +1,19 @@
-"""What one item of ``dataset.json`` may say, and what is wrong with it otherwise."""
+"""What one item of ``dataset.json`` may contain, and the problems of other items."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
 from camtools.data.case_names import is_safe_case
 
-__all__ = ["ITEM_KEYS", "item_problems", "tag_problem", "unknown_keys"]
+__all__ = ["ITEM_KEYS", "item_problems", "nearest_name", "tag_problem", "unknown_keys"]
 
 ITEM_KEYS = ("image", "label", "slice_labels", "patch_labels", "case")
-# what imports write beside them, and other tools that read the same file
+# written by importers, or read by other tools
 _NOTES = frozenset({"patient", "slices", "positive_slices", "grade", "fold"})
 _FILES = {"image": "image", "label": "mask", "patch_labels": "CSV of patch tags"}
 _OTHER_NAMES = {
@@ -34,38 +34,38 @@ _OTHER_NAMES = {
 
 
 def item_problems(content: Mapping[str, Any]) -> list[str]:
-    """Everything that is wrong with an item, without a look at its files."""
+    """All problems of an item; its files are not opened."""
     problems = []
     for key in content:
-        near = _nearest_key(key)
-        if near is not None:
+        near = nearest_name(key.strip().casefold(), ITEM_KEYS, _OTHER_NAMES, cutoff=0.8)
+        if near is not None and key not in (*ITEM_KEYS, *_NOTES):
             problems.append(
-                f"found the unknown key '{key}', which would be passed over; expected {', '.join(ITEM_KEYS)}. Did "
+                f"expected the keys {', '.join(ITEM_KEYS)}, found the unknown key '{key}', which would be ignored. Did "
                 f"you mean '{near}'? Rename the key."
             )
     if "image" not in content:
-        problems.append(f"the item has no 'image', found the keys {sorted(content)}. Name the image's file.")
+        problems.append(f"expected an 'image', found the keys {sorted(content)}. Add the path of the image.")
     problems += [_file_problem(key, what, content[key]) for key, what in _FILES.items() if key in content]
     problem = tag_problem(content["slice_labels"]) if "slice_labels" in content else ""
     problems.append(f"{problem} Correct 'slice_labels'." if problem else "")
     if "case" in content and not is_safe_case(content["case"]):
         problems.append(
             f"expected under 'case' a name such as 'p1/t2' (a relative path without '..'), found {content['case']!r}. "
-            "Choose another name, or leave the key out."
+            "Choose another name, or remove the key."
         )
     return [problem for problem in problems if problem]
 
 
 def unknown_keys(content: Mapping[str, Any]) -> list[str]:
-    """Keys of an item that camtools passes over."""
+    """Keys of an item that camtools ignores."""
     return [key for key in content if key not in ITEM_KEYS and key not in _NOTES]
 
 
 def tag_problem(tags: Any) -> str:
-    """What is wrong with the slice tags of an item: a list of 0 and 1 (or true and false), or the path of a CSV.
+    """The problem of the slice tags of an item: they are a list of 0 and 1 (or booleans), or the path of a CSV.
 
     Returns:
-        A sentence; empty where nothing is wrong.
+        A sentence; empty where there is no problem.
 
     Example:
         >>> tag_problem([0, 1, 1]), tag_problem([0, None, 1])
@@ -86,12 +86,14 @@ def tag_problem(tags: Any) -> str:
 def _file_problem(key: str, what: str, value: Any) -> str:
     if isinstance(value, str) and value.strip() and _is_path(value):
         return ""
-    advice = "Name the file." if key == "image" else "Name the file, or leave the key out where there is none."
+    advice = "Add the path."
+    if key != "image":
+        advice = "Add the path, or remove the key where there is no file."
     return f"expected the path of one {what} under '{key}', found {_described(value)}. {advice}"
 
 
 def _is_path(value: str) -> bool:
-    """Whether the file system can have a file of this name."""
+    """Whether a file can have this name."""
     try:
         return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
@@ -99,7 +101,7 @@ def _is_path(value: str) -> bool:
 
 
 def _described(value: Any) -> str:
-    """A value in the words of JSON, short enough for a message."""
+    """A value in the terms of JSON, short enough for a message."""
     if value is None:
         return "null"
     if isinstance(value, list):
@@ -111,12 +113,22 @@ def _described(value: Any) -> str:
     return f"the number {value}" if isinstance(value, (int, float)) else f"the text {value!r}"
 
 
-def _nearest_key(key: str) -> str | None:
-    """The key that an unknown one was meant for; None for a known one and for one that is like none."""
-    if key in ITEM_KEYS or key in _NOTES:
-        return None
-    word = key.strip().casefold()
-    if word in (*ITEM_KEYS, *_OTHER_NAMES):
-        return _OTHER_NAMES.get(word, word)
-    near = get_close_matches(word, ITEM_KEYS, n=1, cutoff=0.8)
+def nearest_name(word: str, names: Sequence[str], others: Mapping[str, str], cutoff: float) -> str | None:
+    """The known name that ``word`` probably stands for; None where no name is similar.
+
+    Args:
+        word: a name as the user wrote it, in lower case.
+        names: the known names.
+        others: usual other names, each with the known one.
+        cutoff: 0..1, least similarity.
+
+    Example:
+        >>> nearest_name("lable", ["image", "label"], {"seg": "label"}, cutoff=0.8)
+        'label'
+    """
+    if word in names:
+        return word
+    if word in others:
+        return others[word]
+    near = get_close_matches(word, names, n=1, cutoff=cutoff)
     return near[0] if near else None

@@ -1,27 +1,22 @@
-"""The file ``dataset.json``: read whole, and refused with all that is wrong with it at once."""
+"""The file ``dataset.json``: read completely, and refused with a list of all its problems."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from camtools.data.case_names import case_clashes, case_of_file
-from camtools.data.dataset_items import item_problems, unknown_keys
-from camtools.data.errors import DataError
-from camtools.data.suffixes import is_image_name
+from camtools.data.dataset_items import item_problems, nearest_name, unknown_keys
+from camtools.data.errors import DataError, warn_once
+from camtools.data.file_kinds import is_image_name
 
 __all__ = ["SPLIT_NAMES", "ListedItem", "raise_problems", "read_dataset_json"]
-
-logger = logging.getLogger("camtools")
 
 SPLIT_NAMES = ("training", "validation", "test")
 _OTHER_NAMES = {
@@ -42,10 +37,10 @@ class ListedItem:
     """One item of a split.
 
     Attributes:
-        place: where it stands, such as ``dataset.json, training[3] (p1/t2.nii.gz)``.
-        image: its image as the file names it.
+        place: its place in the file, such as ``dataset.json, training[3] (p1/t2.nii.gz)``.
+        image: path of its image as in the file.
         case: its name, unique over all splits.
-        content: what the file says about it.
+        content: its keys and values.
     """
 
     place: str
@@ -58,9 +53,8 @@ def read_dataset_json(path: Path) -> dict[str, list[ListedItem]]:
     """Items by name of the split.
 
     Raises:
-        DataError: the file is missing, is no JSON object, has lists of volumes under other names than those of the
-            splits, lists no volumes, has items that are not what they should be, or lists a volume twice. All
-            problems are named at once.
+        DataError: the file is missing, is not a JSON object, has a list of volumes that is not named after a split,
+            lists no volumes, has an item with a problem, or lists a volume twice. The message lists all problems.
     """
     content = _parse(path)
     problems = _split_problems(path, content)
@@ -68,8 +62,8 @@ def read_dataset_json(path: Path) -> dict[str, list[ListedItem]]:
     raws = {name: listed if isinstance(listed, list) else [] for name, listed in raws.items()}
     if not any(raws.values()) and not problems:
         raise DataError(
-            f"{path} lists no volumes: expected items under 'training', 'validation' or 'test', "
-            f"found the keys {sorted(content)}. Add the lists, or give a folder of volumes without a dataset.json."
+            f"Expected items under 'training', 'validation' or 'test', found the keys {sorted(content)} in {path}. Add "
+            "the lists, or give a folder of volumes without a dataset.json."
         )
     splits: dict[str, list[ListedItem]] = {name: [] for name in SPLIT_NAMES}
     for split, listed in raws.items():
@@ -85,7 +79,7 @@ def read_dataset_json(path: Path) -> dict[str, list[ListedItem]]:
 
 
 def raise_problems(path: Path, problems: list[str]) -> None:
-    """Raise one error that lists all problems; nothing where there are none."""
+    """Raise one error that lists all problems, if there are any."""
     if len(problems) == 1:
         raise DataError(problems[0])
     if problems:
@@ -105,14 +99,16 @@ def _parse(path: Path) -> dict[str, Any]:
         comma = error.doc[: error.pos].rstrip().endswith(",") or "trailing comma" in error.msg
         hint = " Remove the comma after the last entry." if comma else ""
         raise DataError(
-            f"{path} is not valid JSON (line {error.lineno}: {error.msg}).{hint} Correct the file."
+            f"Expected valid JSON, found an error in line {error.lineno} ({error.msg}) of {path}.{hint} Correct it."
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8 ({error.reason}). Save the file as UTF-8.") from error
+        raise DataError(f"Expected text in UTF-8, found {error.reason} in {path}. Save it as UTF-8.") from error
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path} cannot be used: {error}. Correct the file.") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a JSON object with lists of volumes, found {type(content).__name__}.")
+        raise DataError(
+            f"Expected a JSON object with lists of volumes, found {type(content).__name__} in {path}. Correct the file."
+        )
     return content
 
 
@@ -128,7 +124,7 @@ def _no_constant(name: str) -> None:
 
 
 def _split_problems(path: Path, content: Mapping[str, Any]) -> list[str]:
-    """Splits that are no lists, and lists of volumes under other names."""
+    """Problems of splits that are not lists, and of lists of volumes under other names."""
     problems = []
     for name, value in content.items():
         near = _nearest_split(name)
@@ -136,27 +132,23 @@ def _split_problems(path: Path, content: Mapping[str, Any]) -> list[str]:
             if not isinstance(value, list):
                 found = "null" if value is None else type(value).__name__
                 problems.append(
-                    f"{path}: expected a list of volumes under '{name}', found {found}. Write [] or leave the key out."
+                    f"{path}: expected a list of volumes under '{name}', found {found}. Write [] or remove the key."
                 )
         elif near and value and isinstance(value, (list, dict)):
             problems.append(
-                f"{path}: found the unknown split '{name}', which would be passed over; expected one of "
-                f"{', '.join(SPLIT_NAMES)}. Did you mean '{near}'? Rename the key."
+                f"{path}: expected the splits {', '.join(SPLIT_NAMES)}, found the unknown split '{name}', which would "
+                f"be ignored. Did you mean '{near}'? Rename the key."
             )
         elif isinstance(value, list) and any(_is_volume(entry) for entry in value):
             problems.append(
-                f"{path}: found a list of volumes under '{name}', which would be passed over; expected them under "
-                f"{', '.join(SPLIT_NAMES)}. Rename the key or remove the list."
+                f"{path}: expected lists of volumes under {', '.join(SPLIT_NAMES)}, found a list of volumes under "
+                f"'{name}', which would be ignored. Rename the key or remove the list."
             )
     return problems
 
 
 def _nearest_split(name: str) -> str | None:
-    word = _ENDINGS.sub("", name.strip().casefold())
-    if word in (*SPLIT_NAMES, *_OTHER_NAMES):
-        return _OTHER_NAMES.get(word, word)
-    near = get_close_matches(word, SPLIT_NAMES, n=1, cutoff=0.75)
-    return near[0] if near else None
+    return nearest_name(_ENDINGS.sub("", name.strip().casefold()), SPLIT_NAMES, _OTHER_NAMES, cutoff=0.75)
 
 
 def _is_volume(entry: Any) -> bool:
@@ -164,7 +156,7 @@ def _is_volume(entry: Any) -> bool:
 
 
 def _item(path: Path, place: str, raw: Any) -> tuple[ListedItem | None, list[str]]:
-    """An item, or None and what is wrong with it."""
+    """An item, or None and its problems."""
     content = {"image": raw} if isinstance(raw, str) else raw
     if not isinstance(content, dict):
         found = "null" if raw is None else type(raw).__name__
@@ -179,7 +171,7 @@ def _item(path: Path, place: str, raw: Any) -> tuple[ListedItem | None, list[str
 
 
 def _repeats(root: Path, splits: Mapping[str, list[ListedItem]]) -> list[str]:
-    """Volumes that are listed twice, under one name or as one file by several, and other cases of one name."""
+    """Problems of volumes that are listed twice, also under several names, and of cases that share a name."""
     problems: list[str] = []
     first: dict[Any, ListedItem] = {}
     distinct = []
@@ -189,14 +181,14 @@ def _repeats(root: Path, splits: Mapping[str, list[ListedItem]]) -> list[str]:
             distinct.append({"image": item.place, "case": item.case})
         else:
             problems.append(
-                f"{item.place}: expected every volume once in all splits, found the file of {other.place} again. A "
-                "volume that is trained on cannot be a test: remove one of the two."
+                f"{item.place}: expected every volume once in all splits, found the file of {other.place} again. "
+                "Remove one of the two: a volume that is trained on is no test."
             )
     return problems + case_clashes(distinct)
 
 
 def _identity(path: Path) -> Any:
-    """What two paths to one file share, be it through links or hard links."""
+    """A value that is equal for all paths to one file, also through links and hard links."""
     try:
         status = path.stat()
     except OSError:
@@ -207,10 +199,4 @@ def _identity(path: Path) -> Any:
 def _warn_of_unknown_keys(path: Path, splits: Mapping[str, list[ListedItem]]) -> None:
     counts = Counter(key for listed in splits.values() for item in listed for key in unknown_keys(item.content))
     for key, count in sorted(counts.items()):
-        _warn_once(f"{path}: the key '{key}' of {count} items is not read")
-
-
-@lru_cache(maxsize=1024)
-def _warn_once(message: str) -> None:
-    # the list is read once for every split and stage of a run
-    logger.warning(message)
+        warn_once(f"{path}: the key '{key}' of {count} items is not read")

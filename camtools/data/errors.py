@@ -1,34 +1,38 @@
-"""Errors: data that cannot be used, and what lies below the wrappers of other libraries."""
+"""Errors: data that cannot be used, and the reason below the wrappers of other libraries."""
 
 from __future__ import annotations
 
 import dis
+import logging
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["DataError", "damaged", "not_one_volume", "reason", "size_in_words", "too_large"]
+__all__ = ["DataError", "damaged", "not_one_volume", "reason", "size_in_words", "too_large", "warn_once"]
+
+logger = logging.getLogger("camtools")
 
 _PACKAGE = Path(__file__).parents[1]
 
 
 class DataError(ValueError):
-    """A file or a list of files does not hold what camtools needs.
+    """A file or a list of files does not contain what camtools needs.
 
-    The message says what was expected, what was found, in which file, and what to do.
+    The message has one form: what was expected, what was found, in which file, and what to do.
     """
 
 
 def not_one_volume(source: Path, shape: Sequence[int]) -> DataError:
-    """The error for a file of several volumes, or of several values a voxel; ``shape`` ends with their number."""
+    """The error for several volumes in a file, or several values per voxel; ``shape`` ends with their number."""
     return DataError(
-        f"{source} is {len(shape)}D with shape {tuple(shape)}: expected one 3D volume (or a 2D image). "
-        "Split a time series or a stack of modalities into one file each."
+        f"Expected one 3D volume (or a 2D image), found {len(shape)}D data of shape {tuple(shape)} in {source}. Split "
+        "a time series or a stack of modalities into one file each."
     )
 
 
 def damaged(source: Path, found: str) -> DataError:
-    """The error for a file that is incomplete or contradicts itself; ``found`` says how.
+    """The error for a file that is incomplete or contradicts itself; ``found`` says in which way.
 
     Example:
         >>> print(damaged(Path("a.nii"), "it ends after 9 bytes"))
@@ -40,13 +44,19 @@ def damaged(source: Path, found: str) -> DataError:
 def too_large(source: Path, size: int) -> DataError:
     """The error for a volume that does not fit into memory; ``size`` in bytes, once read."""
     return DataError(
-        f"{source} needs {size_in_words(size)} of memory, more than is free. The file may be whole: close other "
+        f"{source} needs {size_in_words(size)} of memory, more than is free. The file may be intact: close other "
         "programs, use a machine with more memory, or crop or downsample the volume."
     )
 
 
+@lru_cache(maxsize=1024)
+def warn_once(message: str) -> None:
+    """Log a warning about data once per process: a run reads the same file several times."""
+    logger.warning(message)
+
+
 def size_in_words(size: int) -> str:
-    """A number of bytes as people read it.
+    """A number of bytes in a unit that is easy to read.
 
     Example:
         >>> size_in_words(512), size_in_words(2_400_000_000)
@@ -61,9 +71,9 @@ def size_in_words(size: int) -> str:
 def reason(error: BaseException) -> str:
     """What went wrong: the message of camtools' own error below the wrappers of other libraries.
 
-    The first error of the chain that camtools raised itself says it best: it names the file and what to do, where the
-    error it came from may be a bare "could not convert string to float". Without one, it is type and message of the
-    error at the root.
+    The first error in the chain that camtools raised is the most useful one: it names the file and says what to do. The
+    error that caused it may only say "could not convert string to float". Where camtools raised none, the reason is the
+    type and the message of the first cause.
 
     Example:
         >>> try:
@@ -84,7 +94,7 @@ def reason(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """The message; of an error that a worker process of a data loader raised, without the worker's traceback."""
+    """The message, without the traceback that a worker process of a data loader adds."""
     text = str(error)
     if not text.startswith("Caught "):
         return text
@@ -101,7 +111,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_own(error: BaseException) -> bool:
-    """Whether camtools raised it: a class of its own, or a ``raise`` statement in one of its files."""
+    """Whether camtools raised it: its own class, or a ``raise`` statement in one of its files."""
     if type(error).__module__.startswith("camtools"):
         return True
     traceback = error.__traceback__
@@ -110,6 +120,6 @@ def _is_own(error: BaseException) -> bool:
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     code = traceback.tb_frame.f_code
-    # an error that a call into C raised, such as float("a"), ends at that line too: only a raise statement counts
+    # a call into C that fails, such as float("a"), ends here too: only a raise statement counts
     raised = dis.opname[code.co_code[traceback.tb_lasti]] == "RAISE_VARARGS"
     return raised and Path(code.co_filename).is_relative_to(_PACKAGE)

@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes: for messages about files whose name says something else."""
+"""Kinds of image files: as the suffix of the name says, and as the first bytes of the content show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from pathlib import Path
 
 from camtools.data.errors import DataError
 
-__all__ = ["file_kind", "not_the_format"]
+__all__ = [
+    "DETACHED_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "file_kind",
+    "is_image_name",
+    "is_itk_file",
+    "is_photograph",
+    "not_the_format",
+]
+
+_PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", *_PHOTOGRAPHS)
+DETACHED_SUFFIXES = (".nhdr", ".mhd")
+"""Headers whose voxels are in another file: listed, so that reading them gives a clear error."""
 
 _GZIP = b"\x1f\x8b"
 _STARTS = (
@@ -31,13 +44,43 @@ _STARTS = (
     (b"\xfd7zXZ", "xz-compressed data"),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
     (b"%PDF", "a PDF document"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the data: fetch them with 'git lfs pull'"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the data: fetch the data with 'git lfs pull'"),
 )
 _MARKUP = ((b"<!doctype html", "a web page"), (b"<html", "a web page"), (b"<?xml", "an XML file"))
 
 
+def is_image_name(path: str | Path) -> bool:
+    """Whether a file is listed as an image, by its suffix.
+
+    Example:
+        >>> is_image_name("a.NII.GZ"), is_image_name("a.txt")
+        (True, False)
+    """
+    return str(path).lower().endswith((*IMAGE_SUFFIXES, *DETACHED_SUFFIXES))
+
+
+def is_photograph(path: str | Path) -> bool:
+    """Whether a file is a 2D image without patient axes and millimetres, by its suffix.
+
+    Example:
+        >>> is_photograph("a.PNG"), is_photograph("a.nii.gz")
+        (True, False)
+    """
+    return str(path).lower().endswith(_PHOTOGRAPHS)
+
+
+def is_itk_file(path: str | Path) -> bool:
+    """Whether a file is read with ITK, by its suffix: NRRD and MetaImage.
+
+    Example:
+        >>> is_itk_file("a.nrrd"), is_itk_file("a.MHA"), is_itk_file("a.nii")
+        (True, True, False)
+    """
+    return str(path).lower().endswith((".nrrd", ".mha", *DETACHED_SUFFIXES))
+
+
 def file_kind(start: bytes) -> str:
-    """Words for the kind of file that begins with these bytes; some 512 of them tell what is known here.
+    """Words for the kind of a file that begins with these bytes; 512 bytes are enough.
 
     Example:
         >>> file_kind(b"BM...."), file_kind(b"<!DOCTYPE html><html>"), file_kind(b"hello")
@@ -47,7 +90,7 @@ def file_kind(start: bytes) -> str:
         if start.startswith(begin):
             return kind
     if b"/annex/objects/" in start[:300]:
-        return "a pointer of git-annex, not the data: fetch them with 'git annex get'"
+        return "a pointer of git-annex, not the data: fetch the data with 'git annex get'"
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "a WebP picture"
     if start[128:132] == b"DICM":
@@ -66,6 +109,6 @@ def file_kind(start: bytes) -> str:
 
 
 def not_the_format(source: Path, start: bytes, expected: str, advice: str = "") -> DataError:
-    """The error for a file whose content is of another kind than its name says."""
+    """The error for a file whose content and name are of different kinds."""
     advice = advice or f"Convert it, or get the {expected} file again."
-    return DataError(f"Expected {expected} data in {source}, found {file_kind(start)}. {advice}")
+    return DataError(f"Expected {expected} data, found {file_kind(start)} in {source}. {advice}")

@@ -1,4 +1,4 @@
-"""Files: atomic writes, content hashes, and NIfTI in the geometry of an input."""
+"""Writing files: atomically, with content hashes, and as NIfTI with the geometry of an input."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ __all__ = [
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Temporary path beside ``path``; renamed to it when the block ends well, removed when it fails.
+    """Temporary path beside ``path``, renamed to ``path`` when the block succeeds and removed when it fails.
 
-    The content is on the disk before the file gets its name: after a power cut ``path`` is the old file or the new one,
-    whole. The temporary name keeps the suffixes of ``path``, since writers choose the format by them.
+    The content is on the disk before the file gets its name: after a power cut ``path`` is either the old file or the
+    complete new one. The temporary name keeps the suffixes of ``path``, because writers choose the format by them.
 
     Raises:
-        StorageError: the file cannot be written (no space, no right to); the message names it and what to do.
+        StorageError: the file cannot be written (no space, no permission).
 
     Example:
         >>> import tempfile; folder = Path(tempfile.mkdtemp())
@@ -63,12 +63,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """New folder beside ``folder``; renamed to it when the block ends well, removed when it fails.
+    """New folder beside ``folder``, renamed to ``folder`` when the block succeeds and removed when it fails.
 
-    ``folder`` is thus complete or absent. It must be absent or empty, see :func:`check_free_folder`.
+    So ``folder`` is complete or absent. Before, it must be absent or empty (:func:`check_free_folder`).
 
     Raises:
-        StorageError: it cannot be written; the message names it and what to do.
+        StorageError: the folder cannot be written (no space, no permission).
     """
     make_folder(folder.parent)
     _remove_dead_partials(folder)
@@ -78,7 +78,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             partial.mkdir()
             yield partial
             sync_tree(partial)
-            # Python refuses on some systems to rename onto a folder, even an empty one.
+            # On some systems, Python cannot rename onto a folder, even an empty one.
             if folder.exists():
                 check_free_folder(folder)
                 folder.rmdir()
@@ -89,17 +89,17 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def _remove_dead_partials(folder: Path) -> None:
-    """What killed processes of this machine had begun to write under this very name."""
+    """Remove what killed processes of this machine had begun to write for this folder."""
     for path in folder.parent.glob(glob.escape(f".{folder.name}.") + "*.partial"):
         if names_a_dead_writer(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def check_free_folder(folder: Path) -> None:
-    """Stop when a folder to write is a file or holds something.
+    """Raise an error where a folder to write is not empty, or is a file.
 
     Raises:
-        FileExistsError: it is one of these.
+        FileExistsError: the folder is a file or has entries.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"Expected {folder} to be a new or empty folder, found a file. Choose another folder.")
@@ -111,7 +111,7 @@ def check_free_folder(folder: Path) -> None:
 
 
 def atomic_save(content: Any, path: str | Path) -> None:
-    """``torch.save`` through a temporary name, so that a killed run never leaves half a checkpoint."""
+    """``torch.save``, atomically: a killed run never leaves an incomplete checkpoint."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         torch.save(content, handle)
 
@@ -136,25 +136,25 @@ def save_like(
 ) -> None:
     """Write ``array`` as NIfTI with the geometry of ``reference``, atomically.
 
-    Where the reference is NIfTI, its header is taken over (both transforms with their codes, units of space and
-    time); otherwise ``affine`` is written, in mm. A hash of the input goes into the header's description, by which a
-    later run knows that the output belongs to this very input (:func:`input_hash_of`).
+    Where the reference is NIfTI, its header is copied (both transforms with their codes, the units of space and time).
+    Otherwise ``affine`` is written, in mm. The description of the header stores a hash of the input, by which a later
+    run recognises the input of this output (:func:`input_hash_of`).
 
     Args:
         array: ``(X, Y, Z)`` values in the reference's voxel order.
         affine: ``(4, 4)`` voxel-to-world matrix, used where the reference is not NIfTI.
         reference: the input image.
         path: file to write, ``.nii`` or ``.nii.gz``.
-        input_hash: 32 characters; None: the start of the hash of the reference's content.
+        input_hash: 32 characters; None uses the first 32 of :func:`file_hash` of the reference.
 
     Raises:
-        ValueError: ``array`` does not have the reference's shape.
+        ValueError: the shapes of ``array`` and reference differ.
     """
     if str(reference).lower().endswith((".nii", ".nii.gz")):
         source = nib.load(reference)
         shape = tuple(size for size in source.shape if size > 1)
         if tuple(size for size in array.shape if size > 1) != shape:
-            raise ValueError(f"Expected an array of shape {source.shape} as in {reference}, got {array.shape}.")
+            raise ValueError(f"Expected an array of shape {source.shape}, found {array.shape} for {reference}.")
         header = source.header.copy()
         header.set_data_dtype(array.dtype)
         header.set_slope_inter(1, 0)
@@ -169,7 +169,7 @@ def save_like(
 
 
 def input_hash_of(path: str | Path) -> str | None:
-    """Hash of the input that :func:`save_like` recorded in ``path``; None where there is none."""
+    """Hash of the input that :func:`save_like` recorded in ``path``; None for other files."""
     try:
         text = bytes(nib.load(path).header["descrip"]).decode(errors="ignore").rstrip("\0")
     except Exception:

@@ -1,4 +1,4 @@
-"""Files below a folder: linked folders are followed, what is no data is passed over, broken links are kept."""
+"""Files below a folder: linked folders are followed, other files than data are skipped, broken links are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from camtools.data.case_names import case_clashes, case_of_file
 from camtools.data.errors import DataError
-from camtools.data.suffixes import IMAGE_SUFFIXES, is_image_name
+from camtools.data.file_kinds import IMAGE_SUFFIXES, is_image_name
 
 __all__ = ["broken_links", "check_file", "files_below", "list_volumes"]
 
@@ -18,15 +18,15 @@ logger = logging.getLogger("camtools")
 
 # left by macOS, Windows and network drives
 _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
-_LABEL_SERVER = "datastore_v2.json"  # MONAI Label's, in the folder of the volumes; submitted labels go to labels/
+_LABEL_SERVER = "datastore_v2.json"  # MONAI Label writes it beside the volumes, and submitted labels to labels/
 
 
 def files_below(root: str | Path) -> list[Path]:
-    """All files below a folder, sorted, without those of the system and without results of camtools.
+    """All files below a folder, sorted, without system files and without results of camtools.
 
-    Linked folders are followed, each folder once. Hidden files (such as ``._a.nii.gz`` and ``.DS_Store``) and folders
-    (``__MACOSX`` too) are passed over, and so are folders that hold the record of a run or a stage of camtools, and
-    the labels that MONAI Label keeps beside its volumes. A link whose target is missing is in the list.
+    Linked folders are followed, each folder once. Hidden files and folders (such as ``._a.nii.gz`` and ``.DS_Store``)
+    are skipped, and so are ``__MACOSX``, folders with the record of a run or a stage of camtools, and the labels that
+    MONAI Label keeps beside its volumes. A link whose target is missing is in the list.
 
     Raises:
         DataError: a folder cannot be read.
@@ -35,20 +35,22 @@ def files_below(root: str | Path) -> list[Path]:
 
 
 def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
-    """Every image file below ``folder`` by its absolute path, sorted; see ``files_below`` and ``case_of_file``.
+    """Items with the absolute path and the case of every image file below ``folder``, sorted.
+
+    See :func:`files_below` for the files and :func:`camtools.data.case_names.case_of_file` for the cases.
 
     Raises:
-        DataError: the folder does not exist, holds no image, cannot be read, or holds two files of one case.
+        DataError: the folder does not exist, has no image, cannot be read, or has two files of one case.
     """
-    # absolute: while ITK is first loaded, it changes the working directory of all threads
+    # absolute, because the first import of ITK changes the working directory of all threads for a moment
     root = Path(folder).absolute()
     if not root.is_dir():
         raise DataError(f"Expected a folder of volumes, found none at {root}. Check the path.")
     files = [path for path in files_below(root) if is_image_name(path)]
     if not files:
         raise DataError(
-            f"No image below {root}: expected files that end in one of {', '.join(IMAGE_SUFFIXES)}, outside hidden "
-            "folders and folders of results. Check the path."
+            f"Expected files that end in one of {', '.join(IMAGE_SUFFIXES)}, outside hidden folders and folders of "
+            f"results, found none below {root}. Check the path."
         )
     items = [{"image": str(path), "case": case_of_file(path, root)} for path in files]
     clashes = case_clashes(items)
@@ -58,10 +60,10 @@ def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def check_file(path: str | Path) -> None:
-    """Stop when there is no file to read.
+    """Raise an error where there is no file to read.
 
     Raises:
-        DataError: there is none, a broken link, or a folder.
+        DataError: nothing, a broken link or a folder is at ``path``.
     """
     source = Path(path)
     if os.path.isfile(source):
@@ -69,7 +71,7 @@ def check_file(path: str | Path) -> None:
     if _is_broken_link(source):
         raise DataError(
             f"Expected an image at {source}, found a broken link: {os.readlink(source)} does not exist. Fetch the file "
-            "(datalad get, git annex get) or connect the disk it lies on."
+            "(datalad get, git annex get) or connect its disk."
         )
     if os.path.isdir(source):
         raise DataError(f"Expected an image at {source}, found a folder. Name the file in it.")
@@ -82,7 +84,7 @@ def broken_links(paths: Sequence[Path]) -> list[str]:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """The folder and all below it; a folder that several links lead to once, by its own place where it is inside."""
+    """The folder and all folders below it, each once: several links may lead to one folder."""
     seen: dict[str, Path] = {}
     pending: list[Path] = [root]
     links: list[Path] = []
@@ -90,7 +92,7 @@ def _folders(root: Path) -> Iterator[Path]:
         folder = pending.pop() if pending else links.pop(0)
         real = os.path.realpath(folder)
         if real in seen:
-            logger.info("%s leads to %s, which is read already: passed over", folder, seen[real])
+            logger.info("%s leads to %s, which is already read: skipped", folder, seen[real])
             continue
         seen[real] = folder
         yield folder
@@ -104,8 +106,8 @@ def _entries(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(
-            f"The folder {folder} cannot be read ({error.strerror or error}): its volumes would be left out. Give "
-            "yourself the right to read it, or move it elsewhere."
+            f"Expected a folder that can be read, found {folder} ({error.strerror or error}): its volumes would be "
+            "missing. Get permission to read it, or move it elsewhere."
         ) from error
     return [path for path in found if not path.name.startswith(".") and path.name.lower() not in _LITTER]
 
@@ -124,7 +126,7 @@ def _is_broken_link(path: Path) -> bool:
 
 
 def _holds_results(folder: Path) -> bool:
-    """Whether a folder holds results: outputs of an earlier run are no data of the next one."""
+    """Whether a folder holds results: outputs of an earlier run are not inputs of the next one."""
     if _is_run(folder):
         logger.warning("%s holds results of camtools: not read as data", folder)
         return True

@@ -1,4 +1,4 @@
-"""Slices of volumes: which axis they are stacked along, and the batch view of a volume."""
+"""Slices of volumes: the axis along which they are stacked, and a volume as a batch of slices."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SliceAxis = int | str | None
 PLANES = ("sagittal", "coronal", "axial")  # slices across R, A, S
 AUTO = "auto:"
 
-CLEAR = 1.5  # spacing of slices against that of pixels
-_SQUARE = 1.05  # two spacings within this factor are those of square pixels
+CLEAR = 1.5  # ratio of the distance of slices to the size of pixels
+_SQUARE = 1.05  # pixels are square when their two spacings are within this factor
 _TIE = 1e-3
 
 
 def voxel_spacing(affine: Any) -> NDArray[Any]:
-    """Voxel size along each array axis, in mm, of a ``(4, 4)`` affine.
+    """Voxel size in mm along each array axis, from a ``(4, 4)`` affine.
 
     Example:
         >>> voxel_spacing(np.diag([1.0, -2.0, 6.5, 1.0])).tolist()
@@ -46,14 +46,14 @@ def voxel_spacing(affine: Any) -> NDArray[Any]:
 
 
 def stacking_axis(affine: NDArray[Any], shape: tuple[int, ...] | None = None) -> int:
-    """Array axis along which slices are stacked, as the spacing tells it.
+    """Array axis along which slices are stacked, according to the spacing.
 
-    It is the axis with the largest spacing; on a tie the last of them. Where the two larger spacings are equal (within
-    5 %) and the third is smaller, they are square pixels and the third is the distance of thin slices.
+    It is the axis with the largest spacing; in a tie, the last of these axes. Where the two larger spacings are equal
+    (within 5 %) and the third is smaller, the pixels are square and the slices are thin: it is then the third axis.
 
     Args:
         affine: ``(4, 4)`` voxel-to-world matrix in mm.
-        shape: spatial shape; an axis of length 1 (a 2D image) wins over every spacing.
+        shape: spatial shape; an axis of length 1 (a 2D image) is used whatever the spacing.
 
     Example:
         >>> stacking_axis(np.diag([1.0, 6.5, 1.0, 1.0])), stacking_axis(np.diag([0.7, 0.7, 0.5, 1.0]))
@@ -65,12 +65,12 @@ def stacking_axis(affine: NDArray[Any], shape: tuple[int, ...] | None = None) ->
     smallest, middle, largest = np.sort(spacing)
     if largest < middle * _SQUARE and smallest * _SQUARE < middle:
         return int(spacing.argmin())
-    # formats store the same affine with other rounding: a micrometre less is a tie
+    # formats round the same affine differently: a difference of a micrometre is a tie
     return int(np.flatnonzero(spacing > spacing.max() - 1e-3)[-1])
 
 
 def is_clear_stack(affine: NDArray[Any], shape: tuple[int, ...]) -> bool:
-    """Whether a volume says itself how its slices are stacked: their distance is 1.5 times the pixels' size or more.
+    """Whether the spacing shows how slices are stacked: their distance is at least 1.5 times the size of a pixel.
 
     Example:
         >>> is_clear_stack(np.diag([0.7, 0.7, 5.0, 1.0]), (9, 9, 9))
@@ -83,10 +83,10 @@ def is_clear_stack(affine: NDArray[Any], shape: tuple[int, ...]) -> bool:
 
 
 def anatomical_axes(affine: NDArray[Any]) -> tuple[int, int, int]:
-    """World axis (0, 1, 2 for R, A, S) that each array axis runs along most, every one of them once.
+    """World axis (0, 1, 2 for R, A, S) that is closest to each array axis; each world axis is used once.
 
-    Among assignments that are equally good up to rounding (an axis at 45 degrees), the first one is taken, so that two
-    files with the same affine, rounded differently, get the same one.
+    Among assignments that are equally good up to rounding (an axis at 45 degrees), the first one is used, so two files
+    with the same affine, rounded differently, get the same assignment.
 
     Example:
         >>> anatomical_axes(np.array([[0.0, 0.0, 3.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0, 0, 0, 1]]))
@@ -104,14 +104,14 @@ def anatomical_axes(affine: NDArray[Any]) -> tuple[int, int, int]:
 
 
 def check_slice_axis(slice_axis: Any) -> SliceAxis:
-    """The setting ``slice_axis`` itself, once it is known to be one.
+    """The setting ``slice_axis``, unchanged, where it is valid.
 
-    It is an array axis (0, 1, 2); an anatomical plane, ``"axial"``, ``"coronal"`` or ``"sagittal"``, for the array axis
-    that runs across it; None, by the spacing of each file alone; or what
-    :func:`camtools.data.dataset_slice_axis` decides for a dataset, such as ``"auto:axial"``.
+    It is an array axis (0, 1, 2); or an anatomical plane, ``"axial"``, ``"coronal"`` or ``"sagittal"``, for the array
+    axis perpendicular to it; or None, which uses the spacing of each file; or a decision of
+    :func:`camtools.data.dataset_slice_axis` for a dataset, such as ``"auto:axial"``.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: any other value.
 
     Example:
         >>> check_slice_axis("axial")
@@ -121,15 +121,15 @@ def check_slice_axis(slice_axis: Any) -> SliceAxis:
     if slice_axis is None or number or (isinstance(slice_axis, str) and slice_axis.removeprefix(AUTO) in PLANES):
         return slice_axis  # type: ignore[no-any-return]
     raise ValueError(
-        f"slice_axis must be 0, 1, 2 or None (largest spacing), got {slice_axis!r}. It may also be axial, coronal or "
-        "sagittal."
+        "Expected as slice_axis 0, 1, 2, axial, coronal, sagittal or None (largest spacing), found "
+        f"{slice_axis!r}. Correct the setting."
     )
 
 
 def resolve_slice_axis(affine: NDArray[Any], shape: tuple[int, ...], slice_axis: SliceAxis = None) -> int:
-    """Array axis of the slices of a volume: what ``slice_axis`` (:func:`check_slice_axis`) means for it.
+    """Array axis of the slices of a volume under the setting ``slice_axis`` (:func:`check_slice_axis`).
 
-    A 2D image is always one slice. ``"auto:axial"`` leaves a clear stack (:func:`is_clear_stack`) its own direction.
+    A 2D image is always one slice. With ``"auto:axial"``, a clear stack (:func:`is_clear_stack`) keeps its direction.
 
     Example:
         >>> thin = np.eye(4)[[2, 0, 1, 3]]  # array axis 1 runs along S
@@ -149,12 +149,12 @@ def slice_axis_of(volume: MetaTensor, slice_axis: SliceAxis = None) -> int:
 
 
 def turn_to_slices(affine: NDArray[Any], axis: int) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """How to turn a volume so that array axis ``axis`` is last and the in-plane axes run along R, A, S, in this order.
+    """New order and flips of the array axes that put ``axis`` last and the in-plane axes along R, A, S, in this order.
 
-    The slice axis is never reversed, so that slice ``k`` of the file stays slice ``k`` and its tag stays valid.
+    The slice axis is never reversed: slice ``k`` of the file stays slice ``k``, and its tag stays valid.
 
     Returns:
-        The array axes in their new order, and which of the new axes are reversed.
+        The array axes in their new order, and for each new axis whether it is reversed.
 
     Example:
         >>> turn_to_slices(np.diag([-6.5, -1.0, 1.0, 1.0]), axis=0)

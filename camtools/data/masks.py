@@ -1,4 +1,4 @@
-"""What the values of a mask mean: 0 is the background, whole numbers above are the object, or several of them."""
+"""What the values of a mask mean: 0 is the background, larger whole numbers are one or more objects."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ from camtools.data.errors import DataError
 
 __all__ = ["one_mask"]
 
-_TOLERANCE = 1e-3  # of a whole number, where a header scales the voxels
+_TOLERANCE = 1e-3  # distance from a whole number that the scaling of a header may cause
 
 
 def one_mask(source: Path, volume: MetaTensor) -> MetaTensor:
-    """A volume as a mask ``(1, X, Y, Z)`` of whole numbers >= 0: 1, 255 or any number above 0 is the object.
+    """A volume as a mask ``(1, X, Y, Z)`` of whole numbers >= 0: 0 is the background, any other number an object.
 
-    Channels that are all the same, as in a grey picture saved as RGB, are one.
+    Equal channels, as in a grey picture saved as RGB, become one.
 
     Raises:
-        DataError: different channels, numbers below 0, or fractions, whose threshold would be a guess.
+        DataError: the channels differ, or a value is negative or a fraction: its threshold would be a guess.
     """
     if volume.shape[0] > 1:
         if not bool((volume == volume[:1]).all()):
             raise DataError(
-                f"The mask {source} is a colour picture of {volume.shape[0]} channels: expected one channel, 0 for the "
-                "background and 1 for the object. Save it with one number for each class."
+                f"Expected a mask of one channel, 0 for the background and 1 for the object, found {volume.shape[0]} "
+                f"channels that differ in {source}. Save it with one number per class."
             )
         volume = volume[:1]
     values = volume.as_tensor()
     lowest = float(values.min())
     if lowest < -_TOLERANCE:
         raise DataError(
-            f"The mask {source} holds negative values, the lowest {lowest:g}: expected 0 for the background and 1 for "
-            "the object. Correct the values, or the scaling in its header."
+            f"Expected a mask with 0 for the background and 1 for the object, found negative values, the lowest "
+            f"{lowest:g}, in {source}. Correct the values, or the scaling in its header."
         )
     numbers = values.round()
     fractions = values[(values - numbers).abs() > _TOLERANCE]
     if len(fractions):
         raise DataError(
-            f"The mask {source} holds {len(fractions)} voxels that are not whole numbers, such as "
-            f"{float(fractions[0]):g} (the largest value is {float(values.max()):g}): expected 0 for the "
-            "background and 1 for the object. Threshold it where it is a probability map, undo a division by 255, and "
-            "save it as uint8."
+            f"Expected a mask with 0 for the background and 1 for the object, found {len(fractions)} voxels that are "
+            f"not whole numbers, such as {float(fractions[0]):g} (the largest value is {float(values.max()):g}), in "
+            f"{source}. Threshold it if it is a probability map, undo a division by 255, and save it as uint8."
         )
     return volume.round()

@@ -1,4 +1,4 @@
-"""Reading NIfTI volumes: header first, then every byte once, to the end, where the checksum stands."""
+"""Reading NIfTI volumes: the header first, then every byte once, up to the checksum at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, cast
 import nibabel as nib
 import numpy as np
 from monai.data import NibabelReader
-from monai.data.utils import correct_nifti_header_if_necessary
 from numpy.typing import NDArray
 
 from camtools.data.errors import DataError, damaged, size_in_words, too_large
@@ -20,9 +19,9 @@ from camtools.data.file_kinds import file_kind, not_the_format
 from camtools.data.nifti_header import NiftiHeader, read_header
 from camtools.data.voxels import FloatVoxels
 
-__all__ = ["LARGEST_EXPANSION", "read_nifti"]
+__all__ = ["LARGEST_EXPANSION", "nifti_geometry", "read_nifti"]
 
-LARGEST_EXPANSION = 1032  # of the deflate method: no compressed byte becomes more
+LARGEST_EXPANSION = 1032  # bytes that one byte of a deflate stream can become
 _PART = 1 << 20
 _GZIP = b"\x1f\x8b"
 
@@ -30,11 +29,11 @@ _GZIP = b"\x1f\x8b"
 def read_nifti(source: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     """Voxels as float32 in the file's shape, and MONAI's metadata.
 
-    A header that claims more than the file can hold is refused before memory is taken for it.
+    A header that claims more than the file can hold is refused before memory is allocated.
 
     Raises:
-        DataError: another kind of file, a damaged header, voxels that are no real numbers or that float32 cannot hold,
-            fewer or more bytes than the header says, a checksum that does not match, or not enough memory.
+        DataError: the file is of another kind; its header is damaged; its voxels are not real numbers that float32 can
+            hold; it has fewer or more bytes than the header says; its checksum does not match; or memory is too small.
     """
     with source.open("rb") as file, _plain_words(source), _unpacked(source, file) as stream:
         header = read_header(source, stream)
@@ -46,9 +45,20 @@ def read_nifti(source: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     return _with_metadata(source, values, header)
 
 
+def nifti_geometry(source: Path) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Affine ``(4, 4)`` in RAS, mm, and shape of a file, from its header alone.
+
+    Raises:
+        DataError: as for :func:`read_nifti`, as far as the header shows it.
+    """
+    with source.open("rb") as file, _plain_words(source), _unpacked(source, file) as stream:
+        header = read_header(source, stream)
+    return header.affine, header.shape
+
+
 @contextmanager
 def _unpacked(source: Path, file: BinaryIO) -> Iterator[BinaryIO]:
-    """The stream of a NIfTI file: of the file itself, or of what is compressed in it, as its name says."""
+    """Stream of the uncompressed content; the suffix of the file says whether it is compressed."""
     start = file.read(512)
     file.seek(0)
     compressed = source.name.lower().endswith(".gz")
@@ -63,7 +73,7 @@ def _unpacked(source: Path, file: BinaryIO) -> Iterator[BinaryIO]:
     with gzip.GzipFile(fileobj=file) as stream:
         if stream.peek(2)[:2] == _GZIP:
             raise DataError(
-                f"Expected NIfTI in {source}, found gzip-compressed data inside gzip: it was compressed twice. "
+                f"Expected NIfTI, found gzip-compressed data inside gzip in {source}: it was compressed twice. "
                 "Unpack it once (gunzip), or rename the unpacked file to .nii.gz."
             )
         yield cast(BinaryIO, stream)
@@ -71,15 +81,15 @@ def _unpacked(source: Path, file: BinaryIO) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _plain_words(source: Path) -> Iterator[None]:
-    """Errors of the decompression in words."""
+    """Turn errors of the decompression into errors that name the file."""
     try:
         yield
     except EOFError as error:
         raise damaged(source, "its compressed data end too early") from error
     except gzip.BadGzipFile as error:
-        found = "the checksum or length of its compressed data does not match"
+        found = "the checksum or the length of its compressed data does not match"
         if "Not a gzipped" in str(error):
-            found = "after its compressed data other bytes follow"
+            found = "other bytes follow its compressed data"
         raise damaged(source, found) from error
     except zlib.error as error:
         raise damaged(source, "its compressed data are corrupt") from error
@@ -106,11 +116,11 @@ def _voxels(source: Path, stream: BinaryIO, header: NiftiHeader) -> NDArray[Any]
         data = _exactly(source, stream, min(part, left), header, left)
         left -= len(data)
         voxels.add(np.frombuffer(data, header.dtype))
-    if stream.read(1):  # at the end, gzip compares checksum and length
+    if stream.read(1):  # at the end, gzip compares the checksum and the length
         raise damaged(
             source,
-            f"after its {size_in_words(header.size)} of voxels, shape {header.shape} of {header.dtype.name}, more "
-            "bytes follow, so that its header does not fit its content",
+            f"more bytes follow its {size_in_words(header.size)} of voxels, shape {header.shape} of "
+            f"{header.dtype.name}, so its header does not fit its content",
         )
     return voxels.volume()
 
@@ -128,35 +138,28 @@ def _exactly(source: Path, stream: BinaryIO, count: int, header: NiftiHeader | N
             f"{header.shape} of {header.dtype.name}",
         )
     if missing:
-        raise damaged(source, "it ends before the voxels that its header announces")
+        raise damaged(source, "it ends before its voxels begin")
     return b"".join(parts)
 
 
 def _check_extensions(source: Path, data: bytes, header: NiftiHeader) -> None:
-    """Extensions of the header lie between it and the voxels; each begins with its size."""
+    """Check the extensions between the header and the voxels: each begins with its size."""
     if not header.extended:
         return
     place = 0
     while len(data) - place >= 16:
         size = int.from_bytes(data[place : place + 4], header.byte_order)
         if not 8 <= size <= len(data) - place:
-            raise damaged(source, f"an extension of its header has {size} bytes, where {len(data) - place} are left")
+            raise damaged(source, f"an extension of its header claims {size} bytes, but {len(data) - place} are left")
         place += size
 
 
 def _with_metadata(source: Path, values: NDArray[Any], header: NiftiHeader) -> tuple[NDArray[Any], dict[str, Any]]:
-    """MONAI's metadata; where ``pixdim`` contradicts one of the two transforms, MONAI takes the other one."""
-    try:
-        kind = nib.Nifti2Image if isinstance(header.fields, nib.Nifti2Header) else nib.Nifti1Image
-        image = kind(values, header.fields.get_best_affine(), header.fields)
-        if not np.isfinite(image.affine).all():
-            raise ValueError("not finite")
-        reader = NibabelReader()
-        reader.filenames = [str(source)]
-        array, metadata = reader.get_data(correct_nifti_header_if_necessary(image))
-    except Exception as error:
-        raise DataError(
-            f"{source} has a damaged header: its transforms to millimetres (qform, sform) cannot be computed, expected "
-            "a rotation and finite numbers. Copy or export the file again, or correct its header."
-        ) from error
+    """Voxels and metadata as MONAI's reader gives them."""
+    kind = nib.Nifti1Image
+    if isinstance(header.fields, nib.Nifti2Header):
+        kind = nib.Nifti2Image
+    reader = NibabelReader()
+    reader.filenames = [str(source)]
+    array, metadata = reader.get_data(kind(values, header.affine, header.fields))
     return array, metadata

@@ -1,4 +1,4 @@
-"""The header of a NIfTI file: parsed by nibabel, and checked for what contradicts itself."""
+"""The header of a NIfTI file: parsed by nibabel, and checked for contradictions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, BinaryIO, Literal
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from camtools.data.errors import DataError, damaged, not_one_volume
 from camtools.data.file_kinds import not_the_format
+from camtools.data.nifti_affines import nifti_affine
 from camtools.data.voxels import check_real
 
 __all__ = ["NiftiHeader", "read_header"]
@@ -22,21 +24,23 @@ _SMALLEST_SLOPE, _LARGEST_SLOPE = 1e-20, 1e20
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What is needed to read the voxels.
+    """What a reader of the voxels needs to know.
 
     Attributes:
         fields: nibabel's header.
+        affine: ``(4, 4)`` in RAS, mm.
         shape: of the volume, two or three axes.
         dtype: of a voxel in the file, with its byte order.
         offset: first byte of the voxels.
-        slope: factor of the voxels; 1 where the header says 0, which is no scaling.
-        inter: added after the factor.
-        read: bytes of the file that were read to know all this.
+        slope: factor of the voxels; 1 where the header says 0, which means no scaling.
+        inter: offset, added after the factor.
+        read: bytes of the file that the header took.
         byte_order: ``"little"`` or ``"big"``.
-        extended: whether extensions follow, up to ``offset``.
+        extended: whether extensions fill the bytes up to ``offset``.
     """
 
     fields: Any
+    affine: NDArray[Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int
@@ -56,8 +60,8 @@ def read_header(source: Path, stream: BinaryIO) -> NiftiHeader:
     """Read and check the header, 352 or 544 bytes of ``stream``.
 
     Raises:
-        DataError: the file is of another kind, the header is damaged, or its voxels are not those of one 3D volume of
-            real numbers.
+        DataError: the file is of another kind, the header is damaged, its affine cannot be used, or it does not
+            describe one 3D volume of real numbers.
     """
     start = stream.read(352)
     byte_order, kind = _layout(source, start)
@@ -71,9 +75,11 @@ def read_header(source: Path, stream: BinaryIO) -> NiftiHeader:
     _check_codes(source, fields)
     slope, inter = _scaling(source, fields)
     check_real(source, dtype)
-    fields.check_fix()  # what nibabel corrects in every file that it loads
+    volume = _volume(source, shape)
+    affine = nifti_affine(source, fields)
+    fields.check_fix()  # nibabel corrects every file that it loads
     extended = start[kind.sizeof_hdr] != 0
-    return NiftiHeader(fields, _volume(source, shape), dtype, offset, slope, inter, len(start), byte_order, extended)
+    return NiftiHeader(fields, affine, volume, dtype, offset, slope, inter, len(start), byte_order, extended)
 
 
 def _volume(source: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -87,13 +93,13 @@ def _volume(source: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _contradiction(source: Path, found: str, expected: str) -> DataError:
     return DataError(
-        f"{source} has a damaged or unusual NIfTI header: found {found}, expected {expected}. Copy or export the file "
-        "again, or correct the header."
+        f"Expected {expected}, found {found} in the NIfTI header of {source}. Copy or export the file again, or "
+        "correct the header."
     )
 
 
 def _layout(source: Path, start: bytes) -> tuple[Literal["little", "big"], Any]:
-    """Byte order and class of the header, by its first number, which is its size."""
+    """Byte order and class of the header: its first number is its size."""
     if (little := int.from_bytes(start[:4], "little")) in _SIZES:
         return "little", _SIZES[little]
     if (big := int.from_bytes(start[:4], "big")) in _SIZES:
@@ -111,13 +117,13 @@ def _check_magic(source: Path, fields: Any, kind: Any) -> None:
         return
     if magic[:3] in (b"ni1", b"ni2"):
         raise DataError(
-            f"{source} is a header whose voxels lie in another file (.img): expected header and voxels in one file. "
-            "Load the pair and save it as .nii.gz."
+            f"Expected header and voxels in one file, found only a header in {source}: its voxels are in another file "
+            "(.img). Load the pair and save it as .nii.gz."
         )
     if not magic.strip(b"\0"):
         raise DataError(
-            f"{source} has a header of Analyze 7.5, which does not say left from right: expected NIfTI. Convert the "
-            "pair of .hdr and .img to .nii.gz with a tool that knows its orientation."
+            f"Expected NIfTI, found a header of Analyze 7.5 in {source}, which does not tell left from right. Convert "
+            "the pair of .hdr and .img to .nii.gz with a tool that knows its orientation."
         )
     raise _contradiction(source, f"magic = {magic!r}", repr(expected))
 
@@ -130,7 +136,7 @@ def _shape(source: Path, fields: Any) -> tuple[int, ...]:
     if min(shape) < 0:
         raise _contradiction(source, f"dim = {shape}", "positive lengths")
     if min(shape) == 0:
-        raise DataError(f"{source} holds no voxels: its shape is {shape}. Expected a volume; export the file again.")
+        raise DataError(f"Expected a volume, found no voxels (shape {shape}) in {source}. Export the file again.")
     return shape
 
 
@@ -138,7 +144,7 @@ def _dtype(source: Path, fields: Any) -> np.dtype[Any]:
     code = int(fields["datatype"])
     try:
         dtype: np.dtype[Any] = fields.get_data_dtype()
-    except Exception:  # nibabel's own kinds of error
+    except Exception:  # nibabel raises its own classes
         dtype = np.dtype(np.void)
     if dtype.itemsize == 0 or (dtype.kind == "V" and not dtype.names):
         raise _contradiction(source, f"datatype = {code}", "a type of real numbers, such as 4 (int16) or 16 (float32)")
@@ -156,7 +162,7 @@ def _offset(source: Path, fields: Any, kind: Any) -> int:
 
 
 def _check_codes(source: Path, fields: Any) -> None:
-    """A code that does not exist makes some readers pass over the transform, and others not."""
+    """Refuse codes that do not exist: some readers then ignore the transform, others use it."""
     for name in ("qform_code", "sform_code"):
         if not 0 <= int(fields[name]) <= 5:
             raise _contradiction(source, f"{name} = {int(fields[name])}", "0 to 5")

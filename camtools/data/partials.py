@@ -1,4 +1,4 @@
-"""Files and folders that are being written: their temporary names, and what killed processes leave of them."""
+"""Files and folders that are being written: their temporary names, and the remains of killed processes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TOKEN = r"(?P<token>[0-9a-f]{3,32})"
 PARTIAL_NAMES = (
     re.compile(rf"\.part-{TOKEN}-.+", re.DOTALL),
     re.compile(rf"\..+\.{TOKEN}\.partial", re.DOTALL),
-    re.compile(r"\.(pooled_)?metrics\.csv\.\d+\.tmp"),  # of earlier versions
+    re.compile(r"\.(pooled_)?metrics\.csv\.\d+\.tmp"),  # used by earlier versions
 )
-MOST_BYTES = 255  # of a file name, on all common file systems
+MOST_BYTES = 255  # longest file name on all common file systems
 
 
 def partial_path(target: Path, folder: bool = False) -> Path:
-    """Temporary name beside ``target``, which tells the process that writes it; a file's keeps the suffixes.
+    """Temporary name beside ``target`` that identifies the writing process; the name of a file keeps its suffixes.
 
     Example:
         >>> is_partial(partial_path(Path("out/a.nii.gz"))), partial_path(Path("out/a.nii.gz")).suffixes[-2:]
@@ -44,12 +44,12 @@ def _host() -> int:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether a name is one that camtools gives to a file or folder while it writes it."""
+    """Whether camtools gives this name to a file or folder while it writes it."""
     return any(pattern.fullmatch(path.name) for pattern in PARTIAL_NAMES)
 
 
 def names_a_dead_writer(path: Path) -> bool:
-    """Whether a temporary name tells a process of this machine that is gone."""
+    """Whether the process that a temporary name identifies was on this machine and has ended."""
     token = _token(path)
     return _is_of_this_machine(token) and not _lives(token)
 
@@ -68,24 +68,24 @@ def _lives(token: str) -> bool:
 
 
 def process_lives(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
+    """Whether a process with this number runs on this machine."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # it is another user's
+    except OSError:  # it belongs to another user
         return True
     return True
 
 
 def remove_partial_files(folder: Path, below: bool = False) -> None:
-    """Remove what processes that are gone had begun to write into a folder; call it where no other run may write.
+    """Remove the unfinished files of ended processes from a folder to which no other run may write.
 
-    Files of a living process of this machine stay, such as those of a report that is being written.
+    Files of a running process of this machine stay, such as a report that is being written.
 
     Args:
-        folder: absent, or a folder.
-        below: look into the folders below it as well.
+        folder: the folder; it may be absent.
+        below: also search the folders below it.
     """
     removed = 0
     for root, folders, names in os.walk(folder):

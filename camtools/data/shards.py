@@ -1,4 +1,4 @@
-"""Shares of a cohort for the jobs of an array, which know nothing of each other."""
+"""Shards of a cohort, for the independent jobs of an array."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["shard_folder", "shard_items"]
 def shard_items(items: list[dict[str, Any]], shard: str | None) -> list[dict[str, Any]]:
     """The volumes of one shard.
 
-    The shard of a volume follows from the name of its case alone: every volume is in exactly one of N shards, and a
-    volume that is added later moves no other. Shards are thus of nearly, not exactly, the same size.
+    The shard of a volume depends on the name of its case alone: every volume is in exactly one of N shards, and a
+    volume that is added later moves no other. So the sizes of the shards are similar, but not equal.
 
     Args:
         items: volume items.
@@ -37,7 +37,7 @@ def shard_items(items: list[dict[str, Any]], shard: str | None) -> list[dict[str
 
 
 def shard_folder(output_dir: str | Path, shard: str | None) -> str:
-    """Folder that belongs to one shard alone; ``output_dir`` itself where there are none.
+    """Folder of one shard; ``output_dir`` itself where there are no shards.
 
     Raises:
         ValueError: as for :func:`shard_items`.
@@ -54,12 +54,14 @@ def shard_folder(output_dir: str | Path, shard: str | None) -> str:
 
 def _parse(shard: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", str(shard))
-    number, count = (int(part) for part in match.groups()) if match else (0, 0)
+    number = count = 0
+    if match:
+        number, count = int(match[1]), int(match[2])
     if not 1 <= number <= count:
-        raise ValueError(f"Expected a shard from 1/N to N/N, such as 3/64 for the third of 64, got {shard!r}.")
+        raise ValueError(f"Expected a shard from 1/N to N/N, such as 3/64 for the third of 64, found {shard!r}.")
     return number, count
 
 
 def _place(name: str, count: int) -> int:
-    """Number from 1 to ``count`` that follows from a name, the same on every machine."""
+    """Number from 1 to ``count`` for a name, the same on every machine."""
     return int(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest(), 16) % count + 1

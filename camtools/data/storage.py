@@ -1,4 +1,4 @@
-"""What a disk needs: files that survive a power cut, and errors that name the file."""
+"""Writing to a disk: files that survive a power cut, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from pathlib import Path
 
 __all__ = ["StorageError", "make_folder", "storage_errors", "sync_file", "sync_folder", "sync_tree"]
 
-GO_ON = "The same command then goes on where it was."
+RESUME = "The same command then continues where it stopped."
 ADVICE = {
-    errno.ENOSPC: f"Free space on that disk, or choose a folder on another one. {GO_ON}",
-    errno.EDQUOT: f"Your quota there is used up: free space, or choose a folder elsewhere. {GO_ON}",
-    errno.EFBIG: f"The file system or a limit (ulimit -f) allows no file of that size: write elsewhere. {GO_ON}",
-    errno.EIO: f"The disk or the network file system failed: check it, or write elsewhere. {GO_ON}",
-    errno.EROFS: "That file system can only be read: choose a folder elsewhere.",
-    errno.EACCES: "Get the right to write there, or choose another folder.",
-    errno.EPERM: "Get the right to write there, or choose another folder.",
+    errno.ENOSPC: f"Free space on that disk, or choose a folder on another one. {RESUME}",
+    errno.EDQUOT: f"Your quota there is used up: free space, or choose a folder elsewhere. {RESUME}",
+    errno.EFBIG: f"The file system or a limit (ulimit -f) allows no file of that size: write elsewhere. {RESUME}",
+    errno.EIO: f"The disk or the network file system failed: check it, or write elsewhere. {RESUME}",
+    errno.EROFS: "That file system is read-only: choose a folder elsewhere.",
+    errno.EACCES: "Get permission to write there, or choose another folder.",
+    errno.EPERM: "Get permission to write there, or choose another folder.",
     errno.ENAMETOOLONG: "Rename the input, or choose a folder with a shorter path.",
-    errno.ENOTDIR: "A file lies where a folder is expected: move it away, or choose another folder.",
-    errno.EEXIST: "A file lies where a folder is expected: move it away, or choose another folder.",
-    errno.EISDIR: "A folder lies where the file is expected: move it away, or choose another folder.",
-    errno.ENOENT: "Its folder was removed or moved while camtools worked: leave it there until the run ends.",
+    errno.ENOTDIR: "A file is where a folder is expected: move it away, or choose another folder.",
+    errno.EEXIST: "A file is where a folder is expected: move it away, or choose another folder.",
+    errno.EISDIR: "A folder is where the file is expected: move it away, or choose another folder.",
+    errno.ENOENT: "Its folder was removed or moved while camtools was running: leave it there until the run ends.",
     errno.ELOOP: "A link in this path leads to itself: repair it, or choose another folder.",
 }
-# these say that a file could not be written even where they do not say which
+# errors about writing even where they name no file
 OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-# whatever is written next fails, too
+# errors that every other file would cause too
 FOR_ALL_FILES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 PROBE = bytes(1 << 20)
 
 
 class StorageError(OSError):
-    """A file could not be written; the message names it, what the system said, and what to do."""
+    """A file could not be written; the message names the file, the error of the system, and what to do."""
 
     def __str__(self) -> str:
         return str(self.args[1])
 
     @property
     def for_all_files(self) -> bool:
-        """Whether other files cannot be written either, as on a full disk."""
+        """Whether no other file can be written either, as on a full disk."""
         return self.errno in FOR_ALL_FILES
 
 
 @contextmanager
 def storage_errors(target: Path, temporary: Path) -> Iterator[None]:
-    """Turn what goes wrong when ``temporary`` is written, to become ``target``, into one clear error.
+    """Turn a failure to write ``temporary``, which is to become ``target``, into one clear error.
 
-    Writers such as ``torch.save`` do not always pass on what the system said; it is asked again then.
+    Writers such as ``torch.save`` sometimes hide the error of the system. A second attempt to write then finds it.
 
     Raises:
-        StorageError: no space, no right to write, a path that cannot be, and the like.
+        StorageError: no space, no permission to write, an impossible path, or a similar error of the system.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def storage_errors(target: Path, temporary: Path) -> Iterator[None]:
 
 
 def _code_of_writing(error: Exception, target: Path, temporary: Path) -> int | None:
-    """Number of the system's error where ``error`` is about the file being written; None where it is not."""
+    """Error number of the system where ``error`` is about the file being written; None otherwise."""
     code = error.errno if isinstance(error, OSError) else None
     if code is None:
         return _probe(temporary)
@@ -80,7 +80,7 @@ def _code_of_writing(error: Exception, target: Path, temporary: Path) -> int | N
 
 
 def _probe(temporary: Path) -> int | None:
-    """Number of the error that the system gives when more is written."""
+    """Error number that the system returns when more is written; None where that works."""
     try:
         if temporary.is_file():
             with temporary.open("ab") as handle:
@@ -107,10 +107,10 @@ def _free_space(code: int, target: Path) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, so that they survive a power cut.
+    """Create a folder and its parents, so that they survive a power cut.
 
     Raises:
-        StorageError: it cannot be made.
+        StorageError: a folder cannot be created.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     with storage_errors(folder / "x", folder):
@@ -121,21 +121,21 @@ def make_folder(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Wait until the content of a file is on the disk."""
-    handle = os.open(path, os.O_RDWR)
+    _sync(path, os.O_RDWR)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the file system supports it."""
+    with suppress(OSError):
+        _sync(folder, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system can do that."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def sync_tree(folder: Path) -> None:

@@ -1,25 +1,21 @@
-"""Tags in CSV files: one row for each slice, or for each patch of a slice."""
+"""Tags in CSV files: one row per slice, or per patch of a slice."""
 
 from __future__ import annotations
 
-import logging
 import os
 import posixpath
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
 from camtools.data.csv_table import TableRow, read_table
 from camtools.data.dataset_json import ListedItem
-from camtools.data.errors import DataError
+from camtools.data.errors import DataError, warn_once
 
 __all__ = ["PATCH_COLUMNS", "SLICE_COLUMNS", "PatchRows", "TagTables"]
-
-logger = logging.getLogger("camtools")
 
 SLICE_COLUMNS = ("image", "slice", "label")
 PATCH_COLUMNS = ("image", "slice", "x", "y", "classes")
@@ -33,8 +29,8 @@ _SHOWN = 5
 class TagTables:
     """The tag files of a dataset, each read once.
 
-    A row names its image by the path that ``dataset.json`` gives, or by the end of it, such as the file name, where
-    that is the end of one image only among those whose tags are in the table.
+    A row names its image by the path in ``dataset.json``, or by the end of this path, such as the file name. The end
+    must be unique among the images whose tags are in the table.
 
     Args:
         root: folder of ``dataset.json``.
@@ -54,22 +50,22 @@ class TagTables:
         """Tags of the slices of one image, in order.
 
         Raises:
-            DataError: the table cannot be read or has other columns; it has no row for the image, or a slice without
-                one, or rows that contradict each other; a row is of no slice, or its label is not 0 or 1; or a name
+            DataError: the table cannot be read or has other columns; it has no row for the image or for one of its
+                slices, or rows that contradict each other; a row has no slice, or a label other than 0 and 1; or a name
                 stands for several images.
         """
         rows = self._rows(path, image, "slice", SLICE_COLUMNS)
         tags: dict[int, int] = {}
         lines: dict[int, int] = {}
         for row in rows:
-            index, tag = (_number(row, key) for key in ("slice", "label"))
+            index, tag = _number(row, "slice"), _number(row, "label")
             if tags.setdefault(index, tag) != tag:
                 raise DataError(
-                    f"{path}, lines {lines[index]} and {row.line}: slice {index} of '{image}' has the label "
-                    f"{tags[index]} and the label {tag}. Keep one of the rows."
+                    f"{path}, lines {lines[index]} and {row.line}: expected one label for slice {index} of '{image}', "
+                    f"found {tags[index]} and {tag}. Keep one of the rows."
                 )
             if lines.setdefault(index, row.line) != row.line:
-                _warn_once(f"{path}, line {row.line}: slice {index} of '{image}' stands there twice, with one label")
+                warn_once(f"{path}, line {row.line}: slice {index} of '{image}' is listed twice, with the same label")
         _check_whole(path, image, tags, "tag")
         return [tags[index] for index in range(len(tags))]
 
@@ -81,10 +77,13 @@ class TagTables:
         """
         found: PatchRows = {}
         for row in self._rows(path, image, "patch", PATCH_COLUMNS):
-            index, x, y = (_number(row, key) for key in ("slice", "x", "y"))
-            if (index, x, y) in found:
-                raise DataError(f"{path}, line {row.line}: a second row for the same patch of '{image}'. Keep one.")
-            found[index, x, y] = [int(float(name)) for name in row.cells["classes"].split()]
+            patch = _number(row, "slice"), _number(row, "x"), _number(row, "y")
+            if patch in found:
+                raise DataError(
+                    f"{path}, line {row.line}: expected one row per patch, found a second row for one of '{image}'. "
+                    "Keep one of the rows."
+                )
+            found[patch] = [int(float(name)) for name in row.cells["classes"].split()]
         _check_whole(path, image, {index for index, _, _ in found}, "row")
         return [(*position, classes) for position, classes in sorted(found.items())]
 
@@ -97,18 +96,18 @@ class TagTables:
             raise DataError(table.unclear[name])
         if not table.rows.get(name):
             raise DataError(
-                f"{path} has no row for the image '{image}', found rows for {_some(table.names)}. Add one row per "
-                f"{unit}: {','.join(columns)}."
+                f"Expected a row for the image '{image}', found rows for {_some(table.names)} in {path}. Add one row "
+                f"per {unit}: {','.join(columns)}."
             )
         return table.rows[name]
 
 
 class _Table:
-    """Rows of one file by image; ``unclear`` says of images whose rows cannot be told from another's."""
+    """Rows of one file by image; ``unclear`` has a message for each image that shares its rows with another."""
 
     def __init__(self, path: Path, columns: tuple[str, ...], users: set[str], images: set[str]) -> None:
         rows = read_table(path, columns)
-        problems = [problem for row in rows if (problem := _row_problem(path, row, columns))]
+        problems = list(filter(None, (_row_problem(path, row, columns) for row in rows)))
         if problems:
             raise DataError("\n".join(problems[:_SHOWN]))
         self.names = sorted({row.cells["image"] for row in rows})
@@ -127,31 +126,31 @@ class _Table:
                 self.unclear |= dict.fromkeys(found, message)
         unknown = [name for name in self.names if not homes[name] and not _named(_plain(name), images)]
         if unknown:
-            _warn_once(f"{path}: rows for {_some(unknown)}, which dataset.json does not list, are not read")
+            warn_once(f"{path}: rows for {_some(unknown)}, which dataset.json does not list, are not read")
 
 
 def _named(name: str, images: Iterable[str]) -> list[str]:
-    """The images that a name stands for: the one of this path, else all whose path ends with it."""
+    """The images that a name stands for: the one with this path, else all whose path ends with the name."""
     images = sorted(images)
     return [name] if name in images else [image for image in images if image.endswith(f"/{name}")]
 
 
 def _plain(name: str) -> str:
-    """A path as written on any system: no ``./``, slashes, composed letters."""
+    """A path in one form for all systems: without ``./``, with slashes and composed letters."""
     return unicodedata.normalize("NFC", posixpath.normpath(name.strip().replace("\\", "/")))
 
 
 def _row_problem(path: Path, row: TableRow, columns: Sequence[str]) -> str:
-    """What is wrong with a row by itself; empty where nothing is."""
+    """The problem of one row; empty where there is none."""
     cells = row.cells
     where = f"{path}, line {row.line}"
     if not cells["image"]:
         return f"{where}: expected the name of an image, found none. Fill in the column image."
     if "label" in columns:
         if not all(_NUMBER.fullmatch(cells[key]) for key in ("slice", "label")):
-            return f"{where}: slice and label must be whole numbers, found {cells}. Correct the row."
+            return f"{where}: expected whole numbers for slice and label, found {cells}. Correct the row."
         if float(cells["label"]) not in (0, 1):
-            return f"{where}: the label must be 0 or 1, found {cells['label']}. Correct the row."
+            return f"{where}: expected a label of 0 or 1, found {cells['label']}. Correct the row."
     else:
         if not all(_NUMBER.fullmatch(cells[key]) for key in ("slice", "x", "y")):
             return f"{where}: expected whole numbers after the image, found {cells}. Correct the row."
@@ -163,7 +162,7 @@ def _row_problem(path: Path, row: TableRow, columns: Sequence[str]) -> str:
         if not all(_NUMBER.fullmatch(name) for name in cells["classes"].split()):
             return f"{where}: expected classes that are whole numbers, found '{cells['classes']}'. Correct the row."
     if float(cells["slice"]) < 0:
-        return f"{where}: slices are counted from 0, found {cells['slice']}. Correct the row."
+        return f"{where}: expected slices that are counted from 0, found {cells['slice']}. Correct the row."
     return ""
 
 
@@ -172,7 +171,7 @@ def _number(row: TableRow, key: str) -> int:
 
 
 def _check_whole(path: Path, image: str, found: Iterable[int], what: str) -> None:
-    """Stop where a slice between 0 and the last one has no row."""
+    """Raise an error where a slice between 0 and the last one has no row."""
     numbers = set(found)
     missing = next(index for index in count() if index not in numbers)
     if missing == len(numbers):
@@ -181,16 +180,10 @@ def _check_whole(path: Path, image: str, found: Iterable[int], what: str) -> Non
     if 0 not in numbers and min(numbers) == 1 and max(numbers) == len(numbers):
         advice = f"The rows seem to be counted from 1 (1 to {len(numbers)}). Correct them: subtract 1 from each."
     raise DataError(
-        f"{path} has no {what} for slice {missing} of '{image}': expected one row per slice, from 0. {advice}"
+        f"Expected one row per slice, from 0, found no {what} for slice {missing} of '{image}' in {path}. {advice}"
     )
 
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + more if names else "none"
-
-
-@lru_cache(maxsize=1024)
-def _warn_once(message: str) -> None:
-    # a table is read once for every split and stage of a run
-    logger.warning(message)

@@ -7,16 +7,15 @@ from pathlib import Path
 import torch
 from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst
-from monai.utils import ImageMetaKey, MetaKeys
+from monai.utils import ImageMetaKey
 
 from camtools.data.errors import DataError, too_large
+from camtools.data.file_kinds import is_itk_file, is_photograph
 from camtools.data.folders import check_file
-from camtools.data.headers import header_affine
 from camtools.data.itk_files import read_itk
 from camtools.data.masks import one_mask
 from camtools.data.nifti_files import read_nifti
 from camtools.data.photographs import read_photograph
-from camtools.data.suffixes import is_itk_file, is_photograph
 
 __all__ = ["check_same_geometry", "read_mask", "read_volume"]
 
@@ -72,15 +71,12 @@ def _read(source: Path, mask: bool) -> MetaTensor:
 
 def _volume(source: Path, mask: bool) -> MetaTensor:
     """``(C, X, Y, Z)``, of any values."""
-    affine = header_affine(source)  # before the voxels: MONAI's readers end in errors of linear algebra
     if is_itk_file(source):
         values, header = read_itk(source)
     elif is_photograph(source):
         values, header = read_photograph(source, numbers=mask)
     else:
         values, header = read_nifti(source)
-    if affine is not None:
-        header |= {MetaKeys.AFFINE: affine, MetaKeys.ORIGINAL_AFFINE: affine.copy()}
     header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage names its files after it
     image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values, header))
     if image.ndim == 3:  # a 2D image

@@ -1,4 +1,4 @@
-"""Voxels of any real type as float32, or the reason why they cannot be."""
+"""Voxels of any real type as float32, or an error that says why they cannot be converted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["FloatVoxels", "as_float32", "check_real"]
 
 _EXACT = 2**24  # float32 holds every whole number up to it
 _LARGEST = float(np.finfo(np.float32).max)
-_LOST = 1e-3  # share of the range of intensities that rounding may cost
+_LOST = 1e-3  # largest rounding error, as a share of the range of intensities
 
 
 class FloatVoxels:
-    """Voxels as float32, filled part by part, so that a file is in memory once.
+    """Voxels as float32, filled part by part, so that memory holds a file only once.
 
     A value is ``raw * slope + inter``, computed in double precision and rounded once.
 
     Args:
-        source: file that the voxels come from, for messages.
+        source: the file, for messages.
         shape: of the volume.
         slope: factor of the header, finite and not 0.
-        inter: what the header adds, finite.
+        inter: offset of the header, finite.
 
     Raises:
         DataError: :meth:`add` is given whole numbers that float32 cannot hold, or values beyond its range;
@@ -65,18 +65,18 @@ class FloatVoxels:
             target[:] = values
             if values.dtype.kind in "iu" and max(-low, high) > _EXACT and (target.astype(raw.dtype) != raw).any():
                 raise DataError(
-                    f"{self.source} holds whole numbers ({raw.dtype}) from {raw.min()} to {raw.max()}: expected "
-                    f"numbers that float32 can hold, as all up to {_EXACT} are. Subtract an offset, divide them, or "
-                    "save the volume as float32, if rounded numbers will do."
+                    f"Expected whole numbers that float32 can hold, as all up to {_EXACT} are, found {raw.dtype} from "
+                    f"{raw.min()} to {raw.max()} in {self.source}. Subtract an offset, divide them, or save the volume "
+                    "as float32 if rounded numbers are good enough."
                 )
 
     def volume(self) -> NDArray[Any]:
-        """All values, once they are filled in."""
+        """All values, after the last :meth:`add`."""
         spread, largest = self._high - self._low, max(-self._low, self._high)
         if 0 < spread < np.inf and largest * 2.0**-24 > _LOST * spread:
             raise DataError(
-                f"{self.source} holds values from {self._low:.10g} to {self._high:.10g}: expected a range that float32 "
-                "can resolve. Subtract the offset and save the volume again."
+                f"Expected a range of values that float32 can resolve, found {self._low:.10g} to {self._high:.10g} in "
+                f"{self.source}. Subtract the offset and save the volume again."
             )
         return self._values
 
@@ -84,13 +84,13 @@ class FloatVoxels:
         for value in (low, high):
             if np.isfinite(value) and abs(value) > _LARGEST:
                 raise DataError(
-                    f"{self.source} holds the value {value:.4g}: expected values within the range of float32, up to "
-                    f"{_LARGEST:.2g}. Divide the volume by a constant, or correct its scaling."
+                    f"Expected values within the range of float32, up to {_LARGEST:.2g}, found {value:.4g} in "
+                    f"{self.source}. Divide the volume by a constant, or correct its scaling."
                 )
 
 
 def as_float32(source: Path, values: NDArray[Any]) -> NDArray[Any]:
-    """An array in memory as float32, under the conditions of :class:`FloatVoxels`.
+    """An array in memory as float32; errors as for :class:`FloatVoxels`.
 
     Example:
         >>> as_float32(Path("a.tif"), np.array([[1, 2]], np.uint16)).dtype
@@ -102,21 +102,20 @@ def as_float32(source: Path, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_real(source: Path, dtype: np.dtype[Any]) -> None:
-    """Stop at voxels that are no single real numbers.
+    """Raise an error where a voxel is not one real number.
 
     Raises:
-        DataError: complex or colour voxels, with a way to convert them.
+        DataError: complex or colour voxels; the message has code that converts them.
     """
     start = f"i = nibabel.load({source.name!r}); nibabel.save(nibabel.Nifti1Image("
     if dtype.kind == "c":
         raise DataError(
-            f"{source} holds complex voxels ({dtype}): expected real ones. Save the magnitude (or the phase) first, "
-            f"for example in Python: {start}numpy.abs(i.dataobj), i.affine), "
-            "'magnitude.nii.gz')"
+            f"Expected real voxels, found complex voxels ({dtype}) in {source}. Save the magnitude (or the phase) "
+            f"first, for example in Python: {start}numpy.abs(i.dataobj), i.affine), 'magnitude.nii.gz')"
         )
     if dtype.names:
         raise DataError(
-            f"{source} holds colour voxels ({''.join(dtype.names)}): expected one number a voxel. The file is whole; "
-            f"convert it to grey values, for example in Python: {start}sum(numpy.asarray(i.dataobj)[c] / 3.0 for c in "
-            "'RGB'), i.affine), 'grey.nii.gz')"
+            f"Expected one number per voxel, found colour voxels ({''.join(dtype.names)}) in {source}. The file is "
+            f"intact. Convert it to grey values, for example in Python: {start}sum(numpy.asarray(i.dataobj)[c] / 3.0 "
+            "for c in 'RGB'), i.affine), 'grey.nii.gz')"
         )

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from camtools.data.case_names import case_clashes
 from camtools.data.channels import check_channels
 from camtools.data.errors import DataError
+from camtools.data.file_kinds import is_photograph
 from camtools.data.files import write_json
 from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.patch_tags import PatchTagger
 from camtools.data.slicing import plane_of
 from camtools.data.splits import Splits, splits_of
-from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import check_same_geometry, read_mask, read_volume
 from camtools.engine.ranks import on_first_rank
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from monailabel.tasks.infer.bundle import BundleInferTask
 
+from camtools.data.file_kinds import is_photograph
 from camtools.data.files import save_like
-from camtools.data.suffixes import is_photograph
 from camtools.label.errors import told
 from camtools.label.requests import INFER, checked
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from camtools.data.suffixes import is_photograph
+from camtools.data.file_kinds import is_photograph
 from camtools.report.cells import CELL, FOREGROUND_COLOUR, draw_outline, frame_cell, overlay_map, slice_picture
 from camtools.report.panels import to_display
 from camtools.report.sheet import PAPER, SheetRow, write_sheet, write_text

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from camtools.data.suffixes import is_photograph
+from camtools.data.file_kinds import is_photograph
 from camtools.report.panels import Panel, load_panel
 from camtools.scores.metrics_csv import MetricsRow, read_metrics
 from camtools.scores.pooled import POOLED_FILE, PooledRow, read_pooled

@@ -12,10 +12,10 @@ import torch
 from tqdm import tqdm
 
 from camtools.data.case_names import case_name, output_file
+from camtools.data.file_kinds import is_photograph
 from camtools.data.geometry import slice_axis_of, voxel_spacing
 from camtools.data.slice_dataset import pseudo_label_files
 from camtools.data.splits import Splits
-from camtools.data.suffixes import is_photograph
 from camtools.data.volumes import read_mask, read_volume
 from camtools.engine.ranks import on_first_rank
 from camtools.metrics import slice_scores, volume_scores

@@ -124,7 +124,7 @@ def test_malformed_shard_is_refused(bundle: Bundle, trained: Path, cohort: Path,
     error: BaseException = failure.value
     while error.__cause__ is not None:
         error = error.__cause__
-    assert "Expected a shard from 1/N to N/N, such as 3/64 for the third of 64, got '5/4'" in str(error)
+    assert "Expected a shard from 1/N to N/N, such as 3/64 for the third of 64, found '5/4'" in str(error)
     assert not (tmp_path / "out").exists()
 
 

@@ -100,7 +100,7 @@ def test_names_that_would_be_one_are_refused(tmp_path: Path, one: str, two: str)
     for number, name in enumerate((one, two)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes([number]))
-    with pytest.raises(DataError, match="that no file system takes for another's, found .* would overwrite"):
+    with pytest.raises(DataError, match="that no file system confuses with another, found .* would overwrite"):
         list_volumes(tmp_path)
     write_list(tmp_path, [one, two])
     with pytest.raises(DataError, match=f"found .*{one}.* and .*{two}.* would overwrite"):
@@ -133,7 +133,7 @@ def test_no_output_leaves_its_folder(tmp_path: Path, case: str) -> None:
     data = LoadVolumed("image")(item) | {"slice_labels": [0, 1]}
     writers: list[Any] = [pipeline.run, lambda: panel(data), lambda: pseudo_label_files(tmp_path / "out", item)]
     for write in [*writers, lambda: output_file(tmp_path / "out", case, ".nii.gz")]:
-        with pytest.raises(DataError, match="Expected the name of a case to be a relative path below"):
+        with pytest.raises(DataError, match="Expected as name of a case a relative path below"):
             write()
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
 

@@ -1,7 +1,8 @@
+"""Lists of volumes: items of dataset.json with their files and tags, and plain folders."""
+
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ def test_tags_from_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("image,slice\na.nii.gz,0\n", r"must have the columns image,slice,label; found \['image', 'slice'\]"),
-        ("image,slice,label\na.nii.gz,zero,1\n", r"line 2: slice and label must be whole numbers"),
-        ("image,slice,label\nb.nii.gz,0,1\n", r"has no row for the image 'a.nii.gz'"),
-        ("image,slice,label\na.nii.gz,0,1\na.nii.gz,2,1\n", r"has no tag for slice 1 of 'a.nii.gz'"),
+        ("image,slice\na.nii.gz,0\n", r"Expected the columns image,slice,label, found \['image', 'slice'\]"),
+        ("image,slice,label\na.nii.gz,zero,1\n", r"line 2: expected whole numbers for slice and label"),
+        ("image,slice,label\nb.nii.gz,0,1\n", r"Expected a row for the image 'a.nii.gz'"),
+        ("image,slice,label\na.nii.gz,0,1\na.nii.gz,2,1\n", r"found no tag for slice 1 of 'a.nii.gz'"),
     ],
 )
 def test_bad_csv_is_named(tmp_path: Path, rows: str, message: str) -> None:
@@ -66,26 +67,10 @@ def test_bad_csv_is_named(tmp_path: Path, rows: str, message: str) -> None:
         load_datalist(tmp_path, "training")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", r"dataset.json is not valid JSON \(line 1"),
-        ("[]", r"must hold a JSON object with lists of volumes, found list"),
-        ({"training": []}, r"lists no volumes: expected items under 'training'.*found the keys \['training'\]"),
-        ({"training": [{"label": "a.nii.gz"}]}, r"has no 'image'"),
-        ({"training": [{"image": "gone.nii.gz"}]}, r"names the image 'gone.nii.gz', but .* does not exist"),
-    ],
-)
-def test_bad_dataset_json_is_named(tmp_path: Path, content: Any, message: str) -> None:
-    write_json(tmp_path, content)
-    with pytest.raises(DataError, match=message):
-        load_datalist(tmp_path, "training")
-
-
 def test_missing_dataset_json_and_unknown_split(tmp_path: Path, blob_dataset: Path) -> None:
     with pytest.raises(DataError, match="found no such file. Write it in the Medical Segmentation Decathlon layout"):
         load_datalist(tmp_path / "nowhere", "training")
-    with pytest.raises(DataError, match=r"Unknown split 'train': expected one of \['test', 'training', 'validation'\]"):
+    with pytest.raises(DataError, match=r"Expected one of the splits training, validation, test, found 'train'"):
         load_datalist(blob_dataset, "train")
 
 
@@ -99,7 +84,7 @@ def test_folder_of_volumes_keeps_sub_folders(tmp_path: Path) -> None:
 def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Expected a folder of volumes, found none"):
         list_volumes(tmp_path / "gone")
-    with pytest.raises(DataError, match="No image below .* expected files that end in one of .nii.gz"):
+    with pytest.raises(DataError, match="Expected files that end in one of .nii.gz.* found none below"):
         list_volumes(tmp_path)
 
 
@@ -140,54 +125,6 @@ def test_what_is_no_file_is_refused(tmp_path: Path, key: str, value: Any) -> Non
         listed(tmp_path, content, "training")
 
 
-@pytest.mark.parametrize("value", [None, 3, "train.txt", {"image": "a.nii.gz"}])
-@pytest.mark.parametrize("split", ["training", "validation", "test"])
-def test_splits_that_are_no_lists_are_refused(tmp_path: Path, split: str, value: Any) -> None:
-    with pytest.raises(DataError, match=rf"dataset.json: expected a list of volumes under '{split}', found"):
-        listed(tmp_path, {"training": ["a.nii.gz"], split: value})
-
-
-@pytest.mark.parametrize(
-    ("name", "near"),
-    [
-        ("testing", "test"),
-        ("val", "validation"),
-        ("Validation", "validation"),
-        ("train", "training"),
-        ("trainning", "training"),
-        ("Test ", "test"),
-        ("valid", "validation"),
-        ("test_set", "test"),
-        ("val_data", "validation"),
-    ],
-)
-def test_unknown_split_names_its_near_one(tmp_path: Path, name: str, near: str) -> None:
-    content = {"training": ["a.nii.gz"], name: ["b.nii.gz"]}
-    with pytest.raises(DataError, match=rf"unknown split '{name}', which would be passed over.*Did you mean '{near}'"):
-        listed(tmp_path, content)
-
-
-def test_list_of_volumes_under_any_other_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="found a list of volumes under 'unlabelled', which would be passed over"):
-        listed(tmp_path, {"training": ["a.nii.gz"], "unlabelled": [{"image": "b.nii.gz"}]})
-
-
-def test_metadata_of_other_tools_is_no_split(tmp_path: Path) -> None:
-    content = {"name": "Task", "description": "testing of things", "reference": "x", "licence": "CC", "release": "1.0"}
-    content |= {
-        "tensorImageSize": "3D",
-        "modality": {"0": "MR"},
-        "labels": {"0": "background"},
-        "file_ending": ".nii.gz",
-    }  # type: ignore[dict-item]
-    content |= {"numTraining": 1, "numTest": 1, "channel_names": {"0": "T2"}, "skipped": ["case_7"], "testing": []}  # type: ignore[dict-item]
-    items = listed(
-        tmp_path, content | {"training": [{"image": "./a.nii.gz", "label": "./m.nii.gz"}], "test": ["./b.nii.gz"]}
-    )
-    assert [item["case"] for item in items] == ["a"]
-    assert [item["case"] for item in load_datalist(tmp_path, "test")] == ["b"]
-
-
 @pytest.mark.parametrize(
     ("key", "near"),
     [
@@ -202,69 +139,13 @@ def test_metadata_of_other_tools_is_no_split(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_key_names_its_near_one(tmp_path: Path, key: str, near: str) -> None:
-    with pytest.raises(DataError, match=rf"unknown key '{key}', which would be passed over.*Did you mean '{near}'"):
+    with pytest.raises(DataError, match=rf"unknown key '{key}', which would be ignored.*Did you mean '{near}'"):
         listed(tmp_path, {"training": [{"image": "a.nii.gz", key: "m.nii.gz"}]})
-
-
-def test_other_keys_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    content = {"training": [{"image": "a.nii.gz", "site": "x", "patient": "p"}, {"image": "b.nii.gz", "site": "y"}]}
-    with caplog.at_level(logging.WARNING, "camtools"):
-        listed(tmp_path, content)
-        listed(tmp_path, content)
-    assert [record.message for record in caplog.records] == [
-        f"{tmp_path}/dataset.json: the key 'site' of 2 items is not read"
-    ]
-
-
-@pytest.mark.parametrize(
-    "again", ["a.nii.gz", "./a.nii.gz", "sub/../a.nii.gz", "link.nii.gz", "hard.nii.gz", "ABSOLUTE"]
-)
-@pytest.mark.parametrize("split", ["training", "test"])
-def test_volume_that_is_listed_twice_is_refused(tmp_path: Path, again: str, split: str) -> None:
-    write_volume(tmp_path / "a.nii.gz", ARRAY)
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "link.nii.gz").symlink_to("a.nii.gz")
-    (tmp_path / "hard.nii.gz").hardlink_to(tmp_path / "a.nii.gz")
-    content: dict[str, Any] = {"training": [{"image": "a.nii.gz"}]}
-    content.setdefault(split, []).append({"image": str(tmp_path / "a.nii.gz") if again == "ABSOLUTE" else again})
-    write_json(tmp_path, content)
-    with pytest.raises(
-        DataError, match=rf"{split}\[.\] .*every volume once in all splits, found the file of .*training\[0\]"
-    ):
-        load_datalist(tmp_path, "validation")
 
 
 def test_mask_that_is_the_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"training\[0\].*expected a mask under 'label', found the image itself"):
         listed(tmp_path, {"training": [{"image": "a.nii.gz", "label": "./a.nii.gz"}]})
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"training": [], "training": ["a.nii.gz"]}', "expected every key of an object once, found 'training'"),
-        (
-            b'{"training": [{"image": "a.nii.gz", "slice_labels": [NaN, 1]}]}',
-            "expected numbers that are JSON, found NaN",
-        ),
-        (b'{"training": ["a.nii.gz",]}', "Remove the comma after the last entry"),
-        (b'{"training": ["a\xff.nii.gz"]}', "is not text in UTF-8"),
-        (b'{"training": ' + b"[" * 100_000, "cannot be used: maximum recursion"),
-    ],
-)
-def test_other_json_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "dataset.json").write_bytes(content)
-    with pytest.raises(DataError, match=f"dataset.json .*{message}"):
-        load_datalist(tmp_path, "training")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_encodings_of_json(tmp_path: Path, encoding: str) -> None:
-    write_volume(tmp_path / "Müller.nii.gz", ARRAY)
-    (tmp_path / "dataset.json").write_bytes(
-        json.dumps({"test": ["Müller.nii.gz"]}, ensure_ascii=False).encode(encoding)
-    )
-    assert [item["case"] for item in load_datalist(tmp_path, "test")] == ["Müller"]
 
 
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
@@ -286,7 +167,7 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [{"training": ["a.nii.gz"]}, {"training": ["a.nii.gz"], "test": []}])
 def test_inference_without_a_test_split_is_refused(tmp_path: Path, content: Any) -> None:
     listed(tmp_path, content)
-    with pytest.raises(DataError, match="dataset.json lists no volume to segment: expected items under 'test'"):
+    with pytest.raises(DataError, match="Expected items under 'test' to segment, found none in .*dataset.json"):
         volumes_in(tmp_path)
 
 

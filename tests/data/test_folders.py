@@ -1,4 +1,4 @@
-"""Folders of volumes: links are followed, what is no data is passed over, nothing is left out without a word."""
+"""Folders of volumes: links are followed, other files than data are skipped, nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
         return listing(folder)
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(DataError, match=r"p2 cannot be read \(Permission denied\): its volumes would be left out"):
+    with pytest.raises(DataError, match=r"can be read, found .*p2 \(Permission denied\): its volumes would be missing"):
         list_volumes(tmp_path)
 
 

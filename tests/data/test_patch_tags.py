@@ -105,10 +105,13 @@ def test_wrong_tables_are_refused(dataset: Path) -> None:
         ),
         (lambda rows: rows.append(["a.png", "0", "9", "0", "0"]), "have a row too many for slice 0, x 9, y 0"),
         (lambda rows: rows[1].__setitem__(4, "0 2"), "must name classes from 0 to 1, found 2"),
-        (lambda rows: rows.append(rows[1]), "line 8: a second row for the same patch of 'a.png'"),
+        (
+            lambda rows: rows.append(rows[1]),
+            "line 8: expected one row per patch, found a second row",
+        ),
         (lambda rows: rows[3].__setitem__(2, "left"), "line 4: expected whole numbers after the image, found"),
-        (lambda rows: rows[0].__setitem__(4, "tags"), "must have the columns image,slice,x,y,classes; found"),
-        (lambda rows: [row.__setitem__(0, "b.png") for row in rows[1:]], "has no row for the image 'a.png'"),
+        (lambda rows: rows[0].__setitem__(4, "tags"), "Expected the columns image,slice,x,y,classes, found"),
+        (lambda rows: [row.__setitem__(0, "b.png") for row in rows[1:]], "Expected a row for the image 'a.png'"),
     ]
     for edit, message in cases:
         with pytest.raises(DataError, match=message):

@@ -50,5 +50,5 @@ def test_folders_sort_by_number() -> None:
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "4", "1/0", "-1/4", "1/4 ", "", "a/b", "1/2/3", "1.0/2"])
 def test_malformed_shards_are_refused(shard: str) -> None:
     for function in (lambda: shard_items(ITEMS, shard), lambda: shard_folder("out", shard)):
-        with pytest.raises(ValueError, match="Expected a shard from 1/N to N/N, such as 3/64 for the third of 64, got"):
+        with pytest.raises(ValueError, match="a shard from 1/N to N/N, such as 3/64 for the third of 64, found"):
             function()

@@ -59,36 +59,36 @@ def test_scaling_of_the_header(tmp_path: Path, slope: float, inter: float) -> No
 @pytest.mark.parametrize(
     ("layout", "place", "values", "message"),
     [
-        ("<2f", 112, (np.nan, 0), r"scl_slope = nan, expected a finite factor.*correct the header"),
+        ("<2f", 112, (np.nan, 0), r"Expected a finite factor.*, found scl_slope = nan in"),
         ("<2f", 112, (np.inf, 0), r"scl_slope = inf"),
         ("<2f", 112, (1e30, 0), r"scl_slope = 1e\+30"),
-        ("<2f", 112, (1, np.inf), r"scl_inter = inf, expected a finite offset"),
-        ("<h", 72, (8,), r"bitpix = 8 with datatype = 4, expected bitpix = 16"),
-        ("<h", 70, (9999,), r"datatype = 9999, expected a type of real numbers"),
+        ("<2f", 112, (1, np.inf), r"Expected a finite offset.*found scl_inter = inf"),
+        ("<h", 72, (8,), r"Expected bitpix = 16, found bitpix = 8 with datatype = 4"),
+        ("<h", 70, (9999,), r"Expected a type of real numbers.*found datatype = 9999"),
         ("<h", 70, (1536,), r"datatype = 1536"),
-        ("<h", 70, (1,), r"datatype = 1, expected a type of real numbers"),
-        ("<h", 40, (9,), r"dim\[0\] = 9 axes, expected 1 to 7"),
-        ("<h", 42, (-12,), r"dim = \(-12, 14, 5\), expected positive"),
-        ("<h", 42, (0,), r"holds no voxels: its shape is \(0, 14, 5\)"),
-        ("<h", 42, (6,), r"more bytes follow, so that its header does not fit its content"),
+        ("<h", 70, (1,), r"Expected a type of real numbers.*found datatype = 1"),
+        ("<h", 40, (9,), r"Expected 1 to 7, found dim\[0\] = 9 axes"),
+        ("<h", 42, (-12,), r"Expected positive lengths, found dim = \(-12, 14, 5\)"),
+        ("<h", 42, (0,), r"Expected a volume, found no voxels \(shape \(0, 14, 5\)\)"),
+        ("<h", 42, (6,), r"more bytes follow .* so its header does not fit its content"),
         ("<h", 46, (6,), r"it ends after 1.7 kB of voxels, expected 2.0 kB|header claims 2.4 kB"),
-        ("<f", 108, (np.nan,), r"vox_offset = nan, expected a whole number of bytes from 352"),
+        ("<f", 108, (np.nan,), r"Expected a whole number of bytes from 352, found vox_offset = nan"),
         ("<f", 108, (-352,), r"vox_offset = -352"),
         ("<f", 108, (353.5,), r"vox_offset = 353.5"),
         ("<f", 108, (1e9,), r"its header claims 1.0 GB, shape \(12, 14, 5\) of int16, but the file has"),
         ("<f", 108, (368,), r"cannot be read \(it"),
-        ("<h", 254, (77,), r"sform_code = 77, expected 0 to 5"),
-        ("<4s", 344, (b"ni1\0",), r"voxels lie in another file \(.img\)"),
-        ("<4s", 344, (b"\0\0\0\0",), r"Analyze 7.5, which does not say left from right"),
+        ("<h", 254, (77,), r"Expected 0 to 5, found sform_code = 77"),
+        ("<4s", 344, (b"ni1\0",), r"its voxels are in another file \(.img\)"),
+        ("<4s", 344, (b"\0\0\0\0",), r"Expected NIfTI, found a header of Analyze 7.5"),
         ("<4s", 344, (b"n+7\0",), r"magic = b'n\+7"),
-        ("<i", 0, (347,), r"sizeof_hdr = 347, expected 348 or 540"),
+        ("<i", 0, (347,), r"Expected 348 or 540, found sizeof_hdr = 347"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_header_that_contradicts_itself(
     tmp_path: Path, name: str, layout: str, place: int, values: tuple[object, ...], message: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"{name} (?s:.)*({message})"):
+    with pytest.raises(DataError, match=rf"(?s)(?=.*{name})(?:.*)({message})"):
         read_volume(patched(tmp_path / name, layout, place, *values))
 
 
@@ -100,7 +100,7 @@ def test_extension_that_reaches_into_the_voxels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nii")[0].numpy(), voxels())
     struct.pack_into("<i", data, 352, 4096)
     (tmp_path / "b.nii").write_bytes(data)
-    with pytest.raises(DataError, match=r"b.nii cannot be read \(an extension of its header has 4096 bytes, where 64"):
+    with pytest.raises(DataError, match=r"b.nii cannot be read \(an extension of its header claims 4096 bytes, but 64"):
         read_volume(tmp_path / "b.nii")
 
 
@@ -113,7 +113,8 @@ def test_advice_for_other_voxels_works(
         array = np.full((3, 4, 5), 5, np.uint8).repeat(3).view([("R", "u1"), ("G", "u1"), ("B", "u1")]).reshape(3, 4, 5)
     nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "a.nii.gz")
     with pytest.raises(
-        DataError, match=r"a.nii.gz holds (complex|colour) voxels \(.*\): expected.*in Python: "
+        DataError,
+        match=r"Expected .*, found (complex|colour) voxels \(.*\) in .*a.nii.gz.*in Python: ",
     ) as caught:
         read_volume(tmp_path / "a.nii.gz")
     monkeypatch.chdir(tmp_path)
@@ -124,10 +125,10 @@ def test_advice_for_other_voxels_works(
 def test_rgba_and_several_volumes_are_named(tmp_path: Path) -> None:
     array = np.zeros((3, 4, 5), [("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")])
     nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "a.nii")
-    with pytest.raises(DataError, match=r"a.nii holds colour voxels \(RGBA\)"):
+    with pytest.raises(DataError, match=r"found colour voxels \(RGBA\) in .*a.nii"):
         read_volume(tmp_path / "a.nii")
     path = write_volume(tmp_path / "v.nii", np.zeros((3, 4, 1, 1, 3), np.int16))
-    with pytest.raises(DataError, match=r"v.nii is 5D with shape \(3, 4, 1, 1, 3\): expected one 3D volume"):
+    with pytest.raises(DataError, match=r"one 3D volume .*found 5D data of shape \(3, 4, 1, 1, 3\) in .*v.nii"):
         read_volume(path)
 
 
@@ -136,17 +137,20 @@ def test_rgba_and_several_volumes_are_named(tmp_path: Path) -> None:
     [
         (
             np.array([0, 2**24 + 1], np.int32),
-            r"whole numbers \(int32\) from 0 to 16777217: expected numbers that float32",
+            r"whole numbers that float32 can hold.*found int32 from 0 to 16777217",
         ),
-        (np.array([0, 2**53 + 1], np.int64), r"whole numbers \(int64\)"),
-        (np.array([0, 2**64 - 1], np.uint64), r"whole numbers \(uint64\)"),
-        (np.array([0, 1e300]), r"holds the value 1e\+300: expected values within the range of float32.*Divide"),
-        (np.array([1e9, 1e9 + 9]), r"from 1000000000 to 1000000009: expected a range that float32 can resolve.*offset"),
+        (np.array([0, 2**53 + 1], np.int64), r"found int64 from 0"),
+        (np.array([0, 2**64 - 1], np.uint64), r"found uint64 from 0"),
+        (np.array([0, 1e300]), r"Expected values within the range of float32.*found 1e\+300 .*Divide"),
+        (
+            np.array([1e9, 1e9 + 9]),
+            r"range of values that float32 can resolve, found 1000000000 to 1000000009.*offset",
+        ),
     ],
 )
 def test_what_float32_cannot_hold(tmp_path: Path, array: np.ndarray, message: str) -> None:
     nib.save(nib.Nifti1Image(array.reshape(2, 1, 1), AFFINE, dtype=array.dtype), tmp_path / "a.nii.gz")
-    with pytest.raises(DataError, match=rf"a.nii.gz .*{message}"):
+    with pytest.raises(DataError, match=rf"(?=.*a.nii.gz).*{message}"):
         read_volume(tmp_path / "a.nii.gz")
 
 
@@ -164,9 +168,17 @@ def test_large_numbers_that_float32_can_hold(tmp_path: Path) -> None:
             lambda whole: whole,
             r"Expected gzip-compressed NIfTI.*found an uncompressed NIfTI.*Rename it to a.nii",
         ),
-        ("a.nii", gzip.compress, r"Expected uncompressed NIfTI.*found gzip-compressed data. Rename it to a.nii.gz"),
+        (
+            "a.nii",
+            gzip.compress,
+            r"Expected uncompressed NIfTI.*found gzip-comp.*Rename it to a.nii.gz",
+        ),
         ("a.nii.gz", lambda whole: gzip.compress(gzip.compress(whole)), r"compressed twice. Unpack it once"),
-        ("a.nii.gz", lambda _: b"\xff\xd8\xff" + bytes(999), r"found a JPEG picture. Convert it, or get the"),
+        (
+            "a.nii.gz",
+            lambda _: b"\xff\xd8\xff" + bytes(999),
+            r"found a JPEG picture in .*. Convert it, or get the",
+        ),
         ("a.nii.gz", lambda _: gzip.compress(b"<html>404" + bytes(999)), r"Expected NIfTI.*found a web page"),
         ("a.nii", lambda _: bytes(128) + b"DICM" + bytes(999), r"found a DICOM file"),
         ("a.nii.gz", lambda _: b"version https://git-lfs.github.com", r"pointer of Git LFS.*git lfs pull"),
@@ -177,8 +189,8 @@ def test_large_numbers_that_float32_can_hold(tmp_path: Path) -> None:
             lambda whole: gzip.compress(whole)[:-9],
             r"compressed data end too early\). The file is truncated",
         ),
-        ("a.nii.gz", lambda whole: gzip.compress(whole) + b"junk", r"after its compressed data other bytes follow"),
-        ("a.nii.gz", lambda whole: gzip.compress(whole)[:-8] + bytes(8), r"checksum or length .* does not match"),
+        ("a.nii.gz", lambda whole: gzip.compress(whole) + b"junk", r"other bytes follow its compressed data"),
+        ("a.nii.gz", lambda whole: gzip.compress(whole)[:-8] + bytes(8), r"checksum or the length .* does not match"),
         ("a.nii.gz", lambda whole: gzip.compress(whole[:-9]), r"ends after 1.7 kB of voxels, expected 1.7 kB"),
         ("a.nii", lambda whole: whole[:200], r"it ends within its header, after 200 of 352 bytes"),
     ],
@@ -214,10 +226,10 @@ def test_claims_are_refused_before_memory_is_taken(tmp_path: Path, monkeypatch: 
     ):
         read_volume(path)
     path = patched(tmp_path / "series.nii.gz", "<5h", 40, 4, 5000, 5000, 48, 900)
-    with pytest.raises(DataError, match=r"series.nii.gz is 4D with shape \(5000, 5000, 48, 900\)"):
+    with pytest.raises(DataError, match=r"found 4D data of shape \(5000, 5000, 48, 900\) in .*series.nii.gz"):
         read_volume(path)
     (tmp_path / "whole.nii.gz").write_bytes(gzip.compress(whole_nifti()))
-    with pytest.raises(DataError, match=r"whole.nii.gz needs 3.4 kB of memory, more than is free.*may be whole"):
+    with pytest.raises(DataError, match=r"whole.nii.gz needs 3.4 kB of memory, more than is free.*may be intact"):
         read_volume(tmp_path / "whole.nii.gz")
 
 
@@ -233,10 +245,10 @@ def test_masks_of_whole_numbers(tmp_path: Path, value: float, found: int) -> Non
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (1 / 255, r"holds 1 voxels that are not whole numbers, such as 0.00392157.*Threshold it.*division"),
+        (1 / 255, r"found 1 voxels that are not whole numbers, such as 0.00392157.*Threshold it.*division"),
         (0.7, r"not whole numbers, such as 0.7"),
         (127.5, r"not whole numbers, such as 127.5"),
-        (-1, r"holds negative values, the lowest -1: expected 0 for the background"),
+        (-1, r"with 0 for the background.*found negative values, the lowest -1,"),
         (np.nan, r"holds 1 NaN or infinite voxels"),
     ],
 )
@@ -244,7 +256,7 @@ def test_masks_of_other_values(tmp_path: Path, value: float, message: str) -> No
     array = np.zeros((4, 4, 3), np.float32)
     array[1, 1, 1] = value
     path = write_volume(tmp_path / "m.nii.gz", array)
-    with pytest.raises(DataError, match=rf"m.nii.gz .*{message}"):
+    with pytest.raises(DataError, match=rf"(?=.*m.nii.gz).*{message}"):
         slice_tags({"image": "unused", "label": path})
 
 

@@ -68,7 +68,7 @@ def test_slice_k_of_the_file_stays_slice_k(tmp_path: Path) -> None:
 def test_given_slice_axis_and_errors(tmp_path: Path) -> None:
     path = write_volume(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.float32), np.eye(4))
     assert SliceAxisLastd("image", slice_axis=0)(LoadVolumed("image")({"image": path}))["image"].shape[-1] == 5
-    with pytest.raises(ValueError, match=r"slice_axis must be 0, 1, 2 or None \(largest spacing\), got 3"):
+    with pytest.raises(ValueError, match=r"slice_axis 0, 1, 2, axial, .* or None \(largest spacing\), found 3"):
         SliceAxisLastd("image", slice_axis=3)
     with pytest.raises(ValueError, match=r"pixel_size must be positive, in mm, or None .* got 0"):
         InPlaneSpacingd("image", 0)

@@ -205,7 +205,7 @@ def test_segmentations_that_do_not_fit(release: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Expected labels 0 to 4 in .*00003_seg.nii.gz, found \[255\]"):
         import_brats(release, tmp_path / "out")
     path.write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"Expected .* NIfTI data in .*00003_seg.nii.gz, found a text file"):
+    with pytest.raises(DataError, match=r"Expected .* NIfTI data, found a text file in .*00003_seg.nii.gz"):
         import_brats(release, tmp_path / "out")
     assert [item.name for item in tmp_path.iterdir()] == [release.name]
 
