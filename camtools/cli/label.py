@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from camtools.cli.errors import plain_errors
-from camtools.cli.overrides import overrides
+from camtools.cli.common import overrides, plain_errors
 
 __all__ = ["label"]
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from camtools.cli.errors import plain_errors
+from camtools.cli.common import WITH_OVERRIDES, overrides, plain_errors
 from camtools.cli.importing import import_app
 from camtools.cli.label import label
-from camtools.cli.overrides import WITH_OVERRIDES, overrides
 from camtools.cli.patches import patches
 from camtools.process import prepare_process
 
@@ -150,7 +149,7 @@ def evaluate_cams(
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
     is that of ``--classifier_dir DIR``, and the rule crf that of the configuration where it has one.
     """
-    from camtools.report.cam_sheet import write_cam_sheet
+    from camtools.report.map_pictures import write_cam_sheet
     from camtools.scores.classifier import load_trained_classifier
     from camtools.scores.map_scores import evaluate_cams as evaluate
     from camtools.scores.map_tables import format_cam_scores, write_cam_scores
@@ -182,7 +181,7 @@ def sweep_lt(
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
     is that of ``--classifier_dir DIR``.
     """
-    from camtools.report.lt_plot import write_lt_plot
+    from camtools.report.map_pictures import write_lt_plot
     from camtools.scores.classifier import load_trained_classifier
     from camtools.scores.lt_sweep import format_lt_sweep, write_lt_sweep
     from camtools.scores.lt_sweep import sweep_lt as sweep

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.files import atomic_folder, atomic_path
-from camtools.label.knobs import set_knobs
+from camtools.label.write_knobs import write_knobs
 
 __all__ = ["prepare_app", "trained_bundles"]
 
@@ -77,7 +77,7 @@ def prepare_app(bundles: Sequence[Path], app: str | Path, knobs: Mapping[str, An
             shutil.copytree(bundle, partial, ignore=shutil.ignore_patterns("output"), dirs_exist_ok=True)
     knobs = knobs or {}
     copies = [folder / "model" / bundle.name / "configs" for bundle in bundles]
-    known = set().union(*(set_knobs(configs, knobs, ("train.yaml", "inference.yaml")) for configs in copies))
+    known = set().union(*(write_knobs(configs, knobs, ("train.yaml", "inference.yaml")) for configs in copies))
     if unknown := sorted(set(knobs) - known):
         raise ValueError(f"Expected knobs of {', '.join(bundle.name for bundle in bundles)}, got --{unknown[0]}.")
     return folder

@@ -8,7 +8,7 @@ from itertools import groupby
 from camtools.report.case_slices import LAYERS
 from camtools.report.content import RunContent
 from camtools.report.markup import note, text
-from camtools.report.scores import SCORES
+from camtools.report.summaries import SCORES
 from camtools.report.viewer import CaseView, Views
 
 __all__ = ["view_data", "view_link", "viewer_section"]

@@ -13,9 +13,10 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from camtools.crf import DenseCRF
-from camtools.data.errors import DataError
 from camtools.data.geometry import SliceAxis
 from camtools.data.splits import Splits
+from camtools.networks.weights import load_weights
+from camtools.scores.masked import items_with_mask
 
 __all__ = ["TrainedClassifier", "load_trained_classifier"]
 
@@ -59,7 +60,7 @@ class TrainedClassifier:
             )
         if split not in self.splits:
             raise ValueError(f"Unknown split '{split}': expected one of {', '.join(self.splits)}.")
-        items = [item for item in self.splits[split] if item.get("label")]
+        items = items_with_mask(self.splits[split])
         if not items:
             raise ValueError(
                 f"Split '{split}' has {len(self.splits[split])} volumes, none with a mask ('label'): maps are scored "
@@ -88,8 +89,7 @@ def load_trained_classifier(
 
     Raises:
         FileNotFoundError: a missing configuration file, or no weights: the message says how to train them.
-        ValueError: an id that the configuration does not have.
-        DataError: weights of another network.
+        ValueError: an id that the configuration does not have; weights that cannot be read or of another network.
     """
     source = Path(config_files[0])
     for path in config_files:
@@ -137,12 +137,4 @@ def _load_weights(network: nn.Module, path: Path, source: Path) -> None:
             f"--config_file {source} --run \"['@check', '@classify']\" with the same arguments; or name the folder of "
             "a trained one with --classifier_dir DIR."
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise DataError(
-            f"The weights in {path} are of another network than classifier#network of {source}: "
-            f"{lines[1 if len(lines) > 1 else 0].strip()} Give the overlays and options that it was trained with."
-        ) from error
+    load_weights("classifier", [(network, path)])

@@ -8,11 +8,10 @@ from typing import cast
 from torch import Tensor
 
 from camtools.scores.classifier import TrainedClassifier
-from camtools.scores.padding import cat_padded
 from camtools.scores.validation_maps import MappedSlices
-from camtools.thresholds import Rule, map_threshold, search_dice
+from camtools.thresholds import Rule, map_threshold
 
-__all__ = ["RULES", "checked_rules", "masks_by_rule", "searched_threshold"]
+__all__ = ["RULES", "checked_rules", "masks_by_rule"]
 
 RULES = ("otsu", "midpoint", "search", "crf")
 
@@ -51,8 +50,3 @@ def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifi
     if searched is not None:
         return one.maps > searched
     return one.maps > map_threshold(one.maps, cast(Rule, rule))[:, None, None, None]
-
-
-def searched_threshold(kept: Sequence[MappedSlices]) -> float:
-    """One threshold for all maps of a method: the best mean Dice; see :func:`camtools.thresholds.search_dice`."""
-    return search_dice(cat_padded([one.maps for one in kept]), cat_padded([one.slices.masks for one in kept]))

@@ -17,6 +17,7 @@ from camtools.data.errors import DataError
 from camtools.data.geometry import SliceAxis, slice_axis_of
 from camtools.data.volumes import read_mask, read_volume
 from camtools.metrics import ObjectCounts, TwoClassCounts, connected_objects, object_counts, two_class_counts
+from camtools.scores.masked import items_with_mask
 from camtools.scores.tables import read_csv, write_csv
 
 __all__ = ["POOLED_FILE", "POOLED_OUTPUTS", "PooledRow", "PooledScores", "read_pooled"]
@@ -89,7 +90,7 @@ class PooledScores:
         unknown = sorted(set(suffixes) - set(POOLED_OUTPUTS[:-1]))
         if unknown:
             raise ValueError(f"Unknown output '{unknown[0]}': expected one of {', '.join(POOLED_OUTPUTS[:-1])}.")
-        self.splits = {split: [item for item in items if item.get("label")] for split, items in splits.items()}
+        self.splits = {split: items_with_mask(items) for split, items in splits.items()}
         self.output_dir = Path(output_dir)
         self.slice_axis = slice_axis
         self.places = {} if pseudo_label_dir is None else {key: (pseudo_label_dir, suffixes[key]) for key in suffixes}
@@ -101,7 +102,10 @@ class PooledScores:
         Raises:
             DataError: a file that is missing, cannot be read, or has another shape than its mask.
         """
-        rows = [row for split, items in self.splits.items() if items for row in self._rows(split, items)]
+        rows = []
+        for split, items in self.splits.items():
+            if items:
+                rows += self._rows(split, items)
         write_csv(self.output_dir / POOLED_FILE, _HEADER, [astuple(row) for row in rows])
         for row in rows:
             logger.info("evaluate: %s %s pooled mIoU %.4f (%d images)", row.split, row.output, row.miou, row.images)

@@ -1,4 +1,4 @@
-"""A MONAI Label app's folder and its command (camtools.label.folder, camtools.label.knobs, camtools.cli.label)."""
+"""The folder of a MONAI Label app and its command (camtools.label.folder, camtools.label.write_knobs)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.cli.overrides import overrides
+from camtools.cli.common import overrides
 from camtools.label import prepare_app, trained_bundles
 
 
@@ -90,7 +90,7 @@ def test_unknown_knob_is_named(bundles: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["width", "1"], ["--width"]])
 def test_overrides_come_in_pairs(arguments: list[str]) -> None:
-    with pytest.raises(ValueError, match="Expected pairs of --id value after the options, got"):
+    with pytest.raises(ValueError, match="Expected pairs of --id value after the options, found"):
         overrides(arguments)
 
 

@@ -15,7 +15,7 @@ from camtools.cams import FullGrad, GradCAM, LayerCAM, LTFullGrad, LTGradCAM, LT
 from camtools.cli import app
 from camtools.fusion import layer_sum
 from camtools.metrics import PixelCounts
-from camtools.report.lt_plot import write_lt_plot
+from camtools.report.map_pictures import write_lt_plot
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.lt_sweep import PERCENTILES, LTSweep, format_lt_sweep, sweep_lt, write_lt_sweep
 from camtools.scores.map_methods import Cam

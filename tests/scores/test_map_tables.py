@@ -17,8 +17,8 @@ from camtools.cli import app
 from camtools.crf import DenseCRF, inference
 from camtools.data import load_datalist
 from camtools.metrics import PixelCounts, SegmentationScores
-from camtools.report.cam_sheet import MASK_COLOUR, write_cam_sheet
 from camtools.report.cells import CELL, FOREGROUND_COLOUR
+from camtools.report.map_pictures import MASK_COLOUR, write_cam_sheet
 from camtools.report.sheet import GAP, HEADER, LABEL_WIDTH
 from camtools.scores.classifier import load_trained_classifier
 from camtools.scores.map_scores import CamQuality, CamScores, CamView
@@ -101,7 +101,10 @@ def test_classifier_comes_with_its_weights_and_without_training_items(blob_datas
     ("changes", "message"),
     [
         ({"classifier_dir": "nowhere"}, r"Expected the trained classifier at nowhere/model.pt.*--run .*'@classify'"),
-        ({"width": 0.125}, r"are of another network than classifier#network of .*train.yaml: size mismatch"),
+        (
+            {"width": 0.125},
+            r"weights of the configured VGG16CAM, found weights of another network in .*c/model.pt: size",
+        ),
         ({"widht": 0.125}, r"Unknown option or id '--widht': .*train.yaml has no 'widht'"),
     ],
 )
@@ -198,7 +201,7 @@ def test_command_writes_scores_and_sheet(blob_dataset: Path, tmp_path: Path, bun
         (["--split", "training"], "Error: Split 'training': its masks give slice tags and nothing else"),
         (["--methods", "magic"], "Error: Unknown method 'magic'"),
         (["--classifier_dir", "nowhere"], "Error: Expected the trained classifier at nowhere/model.pt"),
-        (["--width", "0.125"], "c/model.pt are of another network than classifier#network of"),
+        (["--width", "0.125"], "found weights of another network in"),
         (["--seed"], "Error: Expected pairs of --id value"),
         (["--rules", "magic"], "Error: Unknown rule 'magic': expected otsu, midpoint, search, crf."),
         (["--scoring_dtype", "float8"], "Error: Unknown --scoring-dtype 'float8': expected bfloat16 or float16."),
