@@ -39,7 +39,7 @@ def write_cam_sheet(views: Sequence[CamView], split: str, path: str | Path) -> N
 
 
 def write_lt_plot(sweep: LTSweep, path: str | Path) -> None:
-    """Write IoU against percentile as a PNG, atomically: a curve a method, dashed where it is not truncated.
+    """Write IoU against percentile as a PNG, atomically: a curve per method, and a dashed line without truncation.
 
     Source: LTGrad-CAM (Dong et al., 2023), figures 4-5; the dashed lines are not in the paper.
     """

@@ -22,7 +22,7 @@ def view_link(number: int) -> str:
 
 
 def view_data(views: Views) -> Iterator[str]:
-    """One element of data per case: the browser keeps it as text until somebody looks at the case."""
+    """One element of data per case: the browser keeps it as text until the user opens the case."""
     for number, view in enumerate(views.cases):
         yield f'<script type="application/json" id="view-{number}">{view.data}</script>'
 

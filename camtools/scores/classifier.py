@@ -1,4 +1,4 @@
-"""The trained classifier of a bundle, with the data it was made for, outside of a run of the bundle."""
+"""The trained classifier of a bundle, with the data it was made for, for use outside a run of the bundle."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ class TrainedClassifier:
     crf: Callable[[Tensor, Tensor], Tensor] = field(default_factory=DenseCRF)
 
     def masked_items(self, split: str) -> list[dict[str, Any]]:
-        """Items of a split that have a mask; the others are passed over.
+        """Items of a split that have a mask. Items without a mask are skipped.
 
         Raises:
             ValueError: the training split, an unknown split, or one without a mask.
         """
         if split == "training":
             raise ValueError(
-                "Split 'training': its masks give slice tags and nothing else, so maps are not scored on it. "
+                "split: expected validation or test, found 'training', whose masks give slice tags and nothing else. "
                 "Use validation or test."
             )
         if split not in self.splits:
-            raise ValueError(f"Unknown split '{split}': expected one of {', '.join(self.splits)}.")
+            raise ValueError(f"split: expected one of {', '.join(self.splits)}, found {split!r}.")
         items = items_with_mask(self.splits[split])
         if not items:
             raise ValueError(
-                f"Split '{split}' has {len(self.splits[split])} volumes, none with a mask ('label'): maps are scored "
-                "against masks. Add masks to dataset.json or take another split."
+                f"Split '{split}': expected volumes with a mask ('label') to score maps against, found none in "
+                f"{len(self.splits[split])} volumes. Add masks to dataset.json or choose another split."
             )
         if len(items) < len(self.splits[split]):
-            logger.info("%s: %d volumes without a mask are passed over", split, len(self.splits[split]) - len(items))
+            logger.info("%s: %d volumes without a mask are skipped", split, len(self.splits[split]) - len(items))
         return items
 
 
@@ -120,10 +120,12 @@ def load_trained_classifier(
 def _check_ids(parser: ConfigParser, source: Path, overrides: Mapping[str, Any]) -> None:
     for name in NEEDED_IDS:
         if name not in parser:
-            raise ValueError(f"{source} has no '{name}': expected the train.yaml of a bundle with a classifier.")
+            raise ValueError(f"Expected the train.yaml of a bundle with a classifier, found no '{name}' in {source}.")
     for name in overrides:
         if name not in parser:
-            raise ValueError(f"Unknown option or id '--{name}': {source} has no '{name}'.")
+            raise ValueError(
+                f"Expected options or ids of the configuration, found --{name}, but no '{name}' in {source}."
+            )
 
 
 def _optional(parser: ConfigParser, name: str, default: Any) -> Any:

@@ -34,7 +34,7 @@ class Evaluation:
     Predictions are scored in 3D, one row per volume; pseudo-masks in 2D, one row per positive slice.
 
     Args:
-        splits: the volumes; validation and test items without a mask are passed over.
+        splits: the volumes; validation and test items without a mask are skipped.
         prediction_dir: folder of the predicted masks.
         output_dir: folder of ``metrics.csv``.
         pseudo_label_dir: folder of the fused activation maps; None scores the predictions alone.
@@ -46,7 +46,7 @@ class Evaluation:
             ``camtools.scores.pooled.PooledScores``. None does not.
 
     Raises:
-        ValueError: another word for ``pseudo_masks``, or another output in ``pooled``.
+        ValueError: an unknown value of ``pseudo_masks``, or an unknown output in ``pooled``.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Evaluation:
 
 def _searched_threshold(pairs: list[tuple[torch.Tensor, torch.Tensor]] | None) -> float | None:
     if not pairs:
-        logger.warning("evaluate: no validation masks, so no threshold for pseudo-masks; they are not scored")
+        logger.warning("evaluate: pseudo-masks are not scored, because no validation mask gives their threshold")
         return None
     maps, masks = [], []
     for cam, mask in pairs:
@@ -128,7 +128,7 @@ def _searched_threshold(pairs: list[tuple[torch.Tensor, torch.Tensor]] | None) -
 
 
 def _spacing(item: Mapping[str, Any], truth: Any) -> list[float] | None:
-    """Voxel spacing in mm; None for photographs (PNG, BMP, TIFF), whose files do not tell it."""
+    """Voxel spacing in mm; None for photographs (PNG, BMP, TIFF), whose files do not store it."""
     return None if is_photograph(item["image"]) else voxel_spacing(truth.affine).tolist()
 
 

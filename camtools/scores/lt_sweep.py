@@ -55,7 +55,7 @@ def sweep_lt(
         classifier: trained classifier and its data.
         split: ``"validation"`` or ``"test"``.
         target: class of the object.
-        batch_size: images per pass; None takes what is fast on the device.
+        batch_size: images per pass; None chooses a number that is fast on the device.
 
     Returns:
         The pooled counts.

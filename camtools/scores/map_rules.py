@@ -1,4 +1,4 @@
-"""Rules that make masks of activation maps."""
+"""Rules that turn activation maps into masks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def checked_rules(rules: Sequence[str]) -> list[str]:
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
-        raise ValueError(f"Unknown rule '{unknown[0] if unknown else ''}': expected {', '.join(RULES)}.")
+        raise ValueError(f"rules: expected some of {', '.join(RULES)}, found {', '.join(unknown) or 'none'}.")
     return list(dict.fromkeys(rules))
 
 

@@ -123,7 +123,7 @@ def evaluate_cams(
         rules: some of :data:`camtools.scores.map_rules.RULES`; the first one gives the masks of the views.
         split: ``"validation"`` or ``"test"``.
         target: class of the object.
-        batch_size: images per pass; None takes what is fast on the device.
+        batch_size: images per pass; None chooses a number that is fast on the device.
         cfd_options: further arguments of Cfd-CAM, see :func:`camtools.scores.map_methods.build_cams`.
 
     Returns:
@@ -139,7 +139,7 @@ def evaluate_cams(
     mapped: Iterable[MappedSlices] = mapped_slices(classifier, cams, split, target)
     thresholds: dict[str, float] = {}
     if "search" in rules:
-        classifier.masked_items(split)  # so that a wrong split is named before the search, not after it
+        classifier.masked_items(split)  # a wrong split is named before the search
         kept = list(mapped_slices(classifier, cams, "validation", target))
         thresholds = {method: _searched(kept, method) for method in cams}
         mapped = kept if split == "validation" else mapped
