@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from camtools.cli.errors import plain_errors
+from camtools.cli.common import plain_errors
 
 import_app = typer.Typer(no_args_is_help=True, help="Turn the files of a public dataset into a dataset.json.")
 

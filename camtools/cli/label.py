@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from camtools.cli.errors import plain_errors
-from camtools.cli.overrides import overrides
+from camtools.cli.common import overrides, plain_errors
 
 __all__ = ["label"]
 
@@ -20,7 +19,7 @@ __all__ = ["label"]
 def label(
     context: typer.Context,
     studies: Annotated[str, typer.Option(help="Folder of the volumes, or address of a DICOMweb server.")],
-    models: Annotated[str | None, typer.Option(help="Bundles, separated by commas; by default all trained.")] = None,
+    models: Annotated[str | None, typer.Option(help="Bundles, separated by commas; default: all trained ones.")] = None,
     bundles: Annotated[Path, typer.Option(help="Folder that holds the bundles.")] = Path("bundles"),
     app: Annotated[Path, typer.Option(help="Folder of the server's own, trainable copies.")] = Path("runs/label"),
     host: Annotated[str, typer.Option(help="Address to listen on; the server asks for no password.")] = "127.0.0.1",
@@ -60,10 +59,10 @@ def label(
 
 
 def _check_port(host: str, port: int) -> None:
-    """Stop before the bundles are loaded when nothing can listen there."""
+    """Stop before the bundles are loaded if the server cannot listen on the port."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
         raise OSError(
-            f"Expected a free port, found {host}:{port} not to be ({error}). Choose another --port."
+            f"Expected a free port, found {host}:{port} in use or not available ({error}). Choose another --port."
         ) from None

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from camtools.cli.errors import plain_errors
+from camtools.cli.common import WITH_OVERRIDES, overrides, plain_errors
 from camtools.cli.importing import import_app
 from camtools.cli.label import label
-from camtools.cli.overrides import WITH_OVERRIDES, overrides
 from camtools.cli.patches import patches
 from camtools.process import prepare_process
 
@@ -26,12 +25,12 @@ _ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
 _Overlay = Annotated[list[Path] | None, typer.Option(help="Overlay of the configuration; may be repeated.")]
 _Split = Annotated[str, typer.Option(help="Split with masks: validation or test.")]
 _Target = Annotated[int, typer.Option(help="Class of the object; 0 for a classifier with one logit.")]
-_BatchSize = Annotated[int | None, typer.Option(help="Slices a pass; by default what is fast on the device.")]
+_BatchSize = Annotated[int | None, typer.Option(help="Slices per pass; default: what is fast on the device.")]
 # Both spellings: the bundle has knobs of these names, which would otherwise be taken for overrides without effect.
 _ScoringDtype = Annotated[
     str | None,
     typer.Option(
-        "--scoring-dtype", "--scoring_dtype", help="Cfd-CAM: bfloat16 or float16 for the masked passes, to be faster."
+        "--scoring-dtype", "--scoring_dtype", help="Cfd-CAM: bfloat16 or float16 makes the masked passes faster."
     ),
 ]
 _ChannelShare = Annotated[
@@ -47,7 +46,7 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
     found = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in found:
-        raise ValueError(f"Unknown --scoring-dtype '{name}': expected bfloat16 or float16.")
+        raise ValueError(f"--scoring-dtype: expected bfloat16 or float16, found {name!r}.")
     return found[name]
 
 
@@ -87,7 +86,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs.")],
     split: Annotated[str, typer.Option(help="Split to compare on: test or validation.")] = "test",
 ) -> None:
-    """Print the table of the paper for several runs, and the pooled scores of those that have them."""
+    """Print the table of the paper for several runs, and their pooled scores where a run has them."""
     with plain_errors():
         typer.echo(_tables(runs, split))
 
@@ -105,7 +104,7 @@ def report(run: Annotated[Path, typer.Argument(help="Output folder of a run.")])
 def ablate(
     context: typer.Context,
     config_file: _ConfigFile,
-    output_dir: Annotated[Path, typer.Option(help="Folder of the runs, one sub-folder a method.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder of the runs, one sub-folder per method.")],
     methods: Annotated[
         str, typer.Option(help="Methods, separated by commas.")
     ] = "gradcam,average,umcam,spl,umcam+spl,full",
@@ -131,7 +130,7 @@ def ablate(
 def evaluate_cams(
     context: typer.Context,
     config_file: _ConfigFile,
-    output_dir: Annotated[Path, typer.Option(help="Folder of cam_scores.csv, cam_slices.csv and cam_sheet.png.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for cam_scores.csv, cam_slices.csv and cam_sheet.png.")],
     methods: Annotated[
         str, typer.Option(help="Methods, separated by commas; an unknown one lists them all.")
     ] = "gradcam++,gradcam,fullgrad,layercam,layercam-5,ltgradcam-0,ltgradcam",
@@ -148,9 +147,9 @@ def evaluate_cams(
     """Score activation maps of a trained classifier against the masks, for any list of methods.
 
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
-    is that of ``--classifier_dir DIR``, and the rule crf that of the configuration where it has one.
+    is read from ``--classifier_dir DIR``, and the rule crf uses the CRF of the configuration if it has one.
     """
-    from camtools.report.cam_sheet import write_cam_sheet
+    from camtools.report.map_pictures import write_cam_sheet
     from camtools.scores.classifier import load_trained_classifier
     from camtools.scores.map_scores import evaluate_cams as evaluate
     from camtools.scores.map_tables import format_cam_scores, write_cam_scores
@@ -171,7 +170,7 @@ def evaluate_cams(
 def sweep_lt(
     context: typer.Context,
     config_file: _ConfigFile,
-    output_dir: Annotated[Path, typer.Option(help="Folder of lt_sweep.csv, lt_layers.csv and lt_sweep.png.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for lt_sweep.csv, lt_layers.csv and lt_sweep.png.")],
     split: _Split = "validation",
     overlay: _Overlay = None,
     target: _Target = 1,
@@ -180,9 +179,9 @@ def sweep_lt(
     """Score maps over the truncation percentile of LTGrad-CAM, and Grad-CAM over its layers.
 
     What follows as ``--id value`` overrides the configuration, as with ``python -m monai.bundle run``; the classifier
-    is that of ``--classifier_dir DIR``.
+    is read from ``--classifier_dir DIR``.
     """
-    from camtools.report.lt_plot import write_lt_plot
+    from camtools.report.map_pictures import write_lt_plot
     from camtools.scores.classifier import load_trained_classifier
     from camtools.scores.lt_sweep import format_lt_sweep, write_lt_sweep
     from camtools.scores.lt_sweep import sweep_lt as sweep

@@ -61,7 +61,7 @@ class BundlesApp(MONAILabelApp):
         return {"random": Random(), "first": First()}
 
     def init_datastore(self) -> Datastore:
-        """The folder of the volumes, or the copy of what a DICOMweb server sent, which no name can lead out of."""
+        """The folder of the volumes, or the copy of the volumes of a DICOMweb server. No name can lead out of it."""
         if not self.studies.startswith(("http://", "https://")):
             return FolderStore(
                 self.studies,
@@ -71,14 +71,14 @@ class BundlesApp(MONAILabelApp):
             )
         store: Datastore = super().init_datastore()
         if isinstance(store, DICOMWebDatastore):
-            store.__class__ = DicomStore  # MONAI Label makes it from many settings, and names its class itself
+            store.__class__ = DicomStore  # MONAI Label creates it from many settings and chooses the class
         return store
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Segment one volume of the datastore, or one that was sent.
+        """Segment one volume of the datastore, or an uploaded one.
 
         Raises:
-            RequestError: a value that :data:`camtools.label.requests.INFER` does not take, or another file as image.
+            RequestError: a value that :data:`camtools.label.requests.INFER` refuses, or another file as image.
             DataError: the image cannot be used.
         """
         store = datastore or self.datastore()
@@ -88,10 +88,10 @@ class BundlesApp(MONAILabelApp):
         return answer
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Segment all volumes of the datastore, or those that are named.
+        """Segment all volumes of the datastore, or the named ones.
 
         Raises:
-            RequestError: a value that :data:`camtools.label.requests.BATCH` does not take.
+            RequestError: a value that :data:`camtools.label.requests.BATCH` refuses.
         """
         known = checked(request, BATCH)
         if not torch.cuda.is_available():
@@ -100,32 +100,33 @@ class BundlesApp(MONAILabelApp):
         return answer
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Not served: it opens any file of the machine.
+        """Refuse every request: this task could open any file of the machine.
 
         Raises:
             RequestError: always.
         """
-        raise RequestError("Path: expected /infer/NAME, found the one for whole-slide images, which no bundle serves.")
+        raise RequestError("Path: expected /infer/NAME, found the path for whole-slide images. No bundle serves it.")
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The volume to label next.
 
         Raises:
-            RequestError: a value that :data:`camtools.label.requests.NEXT` does not take.
+            RequestError: a value that :data:`camtools.label.requests.NEXT` refuses.
         """
         answer: dict[str, Any] = super().next_sample(checked(request, NEXT))
         return answer
 
     def _image(self, image: Any, store: Datastore, is_kept: bool) -> str:
-        """The image of a request: the name of a volume, or the file of one that was sent."""
+        """The image of a request: the name of a volume, or an uploaded file."""
         is_series = isinstance(store, DICOMWebDatastore) and re.fullmatch(r"\d+(\.\d+)*", str(image)) is not None
         if isinstance(image, str) and (is_series or image in store.list_images()):
             if not Path(image).exists():
                 return image
-            # MONAI Label takes what exists for a path
+            # MONAI Label reads an existing name as a path
             if is_kept:
                 raise RequestError(
-                    f"image: expected no file of that name in {Path.cwd()}, found {image!r}. Start elsewhere."
+                    f"image: expected no file of that name in {Path.cwd()}, found {image!r}. "
+                    "Start the server in another folder."
                 )
             return str(store.get_image_uri(image))
         if isinstance(image, str) and Path(image).is_absolute() and self._was_sent(Path(image)):
@@ -143,7 +144,7 @@ class BundlesApp(MONAILabelApp):
         return any(real.is_relative_to(Path(folder).resolve()) for folder in kept)
 
     def _download_dcmqi_tools(self) -> None:
-        """MONAI Label would fetch a program when it starts on a DICOMweb server; here nothing is fetched."""
+        """Download nothing. MONAI Label would download a program when it starts on a DICOMweb server."""
         if shutil.which("itkimage2segimage") is None:
             logger.warning(
                 "Submitted labels cannot be stored as DICOM-SEG: expected the program itkimage2segimage on the path, "

@@ -1,4 +1,4 @@
-"""Errors of a task as one exception that says what went wrong, where MONAI shows what it was doing."""
+"""Errors of a task as one exception that names the cause; MONAI's own message says only what it was doing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["told"]
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Errors within end with the message of their root cause: of all, MONAI Label's clients see only the last line.
+    """Raise errors with the message of their root cause, because MONAI Label's clients see only the last line.
 
     Raises:
         DataError: camtools refused a file.

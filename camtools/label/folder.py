@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.files import atomic_folder, atomic_path
-from camtools.label.knobs import set_knobs
+from camtools.label.write_knobs import write_knobs
 
 __all__ = ["prepare_app", "trained_bundles"]
 
@@ -28,16 +28,18 @@ def trained_bundles(bundles: str | Path, names: Sequence[str] | None = None) -> 
 
     Args:
         bundles: folder that holds the bundles, such as ``bundles``.
-        names: those wanted; None for all that are trained.
+        names: bundles to serve; None for all trained bundles.
 
     Raises:
-        ValueError: a name is not that of a bundle.
-        FileNotFoundError: one that was asked for is not trained, or none is.
+        ValueError: an unknown name of a bundle.
+        FileNotFoundError: a named bundle is not trained, or no bundle is.
     """
     found = sorted(path.parents[1] for path in Path(bundles).glob("*/configs/inference.yaml"))
     known = [bundle.name for bundle in found]
     if unknown := [name for name in names or [] if name not in known]:
-        raise ValueError(f"Expected names of bundles in {bundles} ({', '.join(known) or 'none'}), got {unknown[0]!r}.")
+        raise ValueError(
+            f"Expected names of bundles in {bundles} ({', '.join(known) or 'none'}), found {unknown[0]!r}."
+        )
     wanted = [bundle for bundle in found if names is None or bundle.name in names]
     trained = [bundle for bundle in wanted if (bundle / "models" / "model.pt").is_file()]
     missing = [bundle for bundle in wanted if bundle not in trained]
@@ -51,15 +53,15 @@ def trained_bundles(bundles: str | Path, names: Sequence[str] | None = None) -> 
 
 
 def prepare_app(bundles: Sequence[Path], app: str | Path, knobs: Mapping[str, Any] | None = None) -> Path:
-    """Make or complete the folder of a MONAI Label app; returns it.
+    """Create or complete the folder of a MONAI Label app, and return it.
 
-    Each bundle is copied to ``app/model/<name>``, because MONAI Label trains in place: the weights of the source stay
-    as they are. A copy that is there already is kept, since it may hold weights trained from users' labels.
+    Each bundle is copied to ``app/model/<name>``, because MONAI Label trains in place and the source must not
+    change. An existing copy is kept, since it may hold weights trained from users' labels.
 
     Args:
         bundles: folders of trained bundles (:func:`trained_bundles`).
-        app: folder of the app; made where it does not exist.
-        knobs: values to write into the copies' ``train.yaml`` and ``inference.yaml``, each into those that have it.
+        app: folder of the app; created if it does not exist.
+        knobs: values to write into the copies' ``train.yaml`` and ``inference.yaml``, each into the files that have it.
 
     Raises:
         ValueError: no bundle has one of the knobs.
@@ -77,7 +79,7 @@ def prepare_app(bundles: Sequence[Path], app: str | Path, knobs: Mapping[str, An
             shutil.copytree(bundle, partial, ignore=shutil.ignore_patterns("output"), dirs_exist_ok=True)
     knobs = knobs or {}
     copies = [folder / "model" / bundle.name / "configs" for bundle in bundles]
-    known = set().union(*(set_knobs(configs, knobs, ("train.yaml", "inference.yaml")) for configs in copies))
+    known = set().union(*(write_knobs(configs, knobs, ("train.yaml", "inference.yaml")) for configs in copies))
     if unknown := sorted(set(knobs) - known):
-        raise ValueError(f"Expected knobs of {', '.join(bundle.name for bundle in bundles)}, got --{unknown[0]}.")
+        raise ValueError(f"Expected knobs of {', '.join(bundle.name for bundle in bundles)}, found --{unknown[0]}.")
     return folder

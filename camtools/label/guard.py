@@ -1,4 +1,4 @@
-"""What stands before MONAI Label: it lets through requests from the server's own pages and from programs, checked."""
+"""Checks requests before MONAI Label sees them. Only the server's own pages and programs may send requests."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ SET_BY_THE_SERVER = ("bundle_path", "local_rank")
 
 
 class ForbiddenError(ValueError):
-    """A request from a place that the server does not answer."""
+    """A request from a host or origin that the server refuses."""
 
 
 class Guard:
-    """An ASGI application in front of another one, which refuses what a foreign web page could send.
+    """An ASGI application in front of another one. It refuses requests that a foreign web page could send.
 
-    - ``Host`` must name this server and ``Origin``, where there is one, a page of it (:class:`Places`);
-      ``Sec-Fetch-Site`` must not tell of another site. Answer: 403.
+    - ``Host`` must name this server and ``Origin``, if sent, one of its pages (:class:`Places`);
+      ``Sec-Fetch-Site`` must not name another site. Answer: 403.
     - No ``..`` in a path, and only plain names of volumes, tags and sessions in the query. Answer: 400.
-    - Of the JSON of trainings, batches and samples only what :func:`camtools.label.requests.checked` takes goes on.
-      Answer: 400.
+    - From the JSON of trainings, batches and samples, only values that :func:`camtools.label.requests.checked` accepts
+      are passed on. Answer to any other value: 400.
 
     Args:
-        app: what answers.
-        places: from where it may be asked.
-        prefix: path under which the app lies, such as ``"/api"``.
+        app: the application that answers.
+        places: hosts and origins that may send requests.
+        prefix: path under which the application is served, such as ``"/api"``.
     """
 
     def __init__(self, app: App, places: Places, prefix: str = "") -> None:
@@ -53,7 +53,7 @@ class Guard:
         self.prefix = prefix
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Refuse one request, or pass it on."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -106,7 +106,7 @@ def _check_names(scope: Mapping[str, Any]) -> None:
 
 
 async def _checked_body(receive: Receive, rules: Mapping[str, Rule], by_model: bool) -> Receive:
-    """The request's JSON, checked, as what the app will receive."""
+    """The checked JSON of the request, as the application will receive it."""
     body, more = b"", True
     while more:
         message = await receive()

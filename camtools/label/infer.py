@@ -23,8 +23,8 @@ NIFTI = (".nii", ".nii.gz")
 class BundleInference(BundleInferTask):
     """MONAI Label's task for a bundle, with strict weights and the exact geometry of the input.
 
-    MONAI Label itself would go on with weights that do not fit the network, resize a mask of another shape than the
-    image's, and write NIfTI through ITK, which rounds the affine and refuses sheared ones.
+    MONAI Label alone would continue with weights that do not fit the network, resize a mask whose shape is not the
+    image's, and write NIfTI through ITK, which rounds the affine and refuses sheared affines.
 
     Args:
         path: folder of the bundle.
@@ -45,9 +45,9 @@ class BundleInference(BundleInferTask):
         """Segment ``request["image"]``, a file or an array; returns the file of the mask and further results.
 
         Raises:
-            RequestError: a value of the request that :data:`camtools.label.requests.INFER` does not take.
-            DataError: the image cannot be used; file, what is wrong and advice, as camtools says it.
-            RuntimeError: anything else; the message is that of the root cause.
+            RequestError: a value of the request that :data:`camtools.label.requests.INFER` refuses.
+            DataError: the image cannot be used; the message names the file, the problem and what to do.
+            RuntimeError: any other error, with the message of its root cause.
         """
         known = checked(request, INFER) | {"image": request.get("image")}
         with told():
@@ -58,7 +58,7 @@ class BundleInference(BundleInferTask):
         """Write the mask ``(1, X, Y, Z)``; returns its file and further results (none).
 
         NIfTI of a volume is written here, every other format, such as the NRRD that 3D Slicer asks for, by MONAI Label.
-        Without a wish, a NIfTI volume gets NIfTI, any other image its own format.
+        By default the mask of a NIfTI volume is NIfTI, and any other mask has the format of its image.
         """
         source, mask = str(data["image_path"]), data[self.output_label_key][0]
         suffix = extension or data.get("result_extension")

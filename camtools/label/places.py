@@ -1,4 +1,4 @@
-"""From where the label server may be asked: its own address, and the viewers that its user named."""
+"""Who may send requests to the label server: its own pages, and viewers that the user has named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def web_origin(address: str) -> str:
     """Scheme, host and port of a viewer's address, as browsers write them.
 
     Raises:
-        ValueError: it is no such address, or a pattern for many.
+        ValueError: not an address, or a pattern that matches several.
 
     Example:
         >>> web_origin("https://Viewer.example:443/")
@@ -37,12 +37,12 @@ class Places:
     """Hosts and origins that the server answers.
 
     A page of another site can send requests to a server on the same machine, and a name of that site can be made to
-    point there ("DNS rebinding"). A browser tells both: the page in ``Origin``, the name in ``Host``.
+    point there ("DNS rebinding"). A browser sends both: the page in ``Origin``, the name in ``Host``.
 
     Attributes:
         host: address that the server is bound to.
         port: its port.
-        allowed: origins (:func:`web_origin`) of further viewers; also names under which a proxy or tunnel hands on.
+        allowed: origins (:func:`web_origin`) of further viewers; also the names that a proxy or tunnel uses.
     """
 
     host: str = "127.0.0.1"
@@ -50,13 +50,13 @@ class Places:
     allowed: Sequence[str] = ()
 
     def origins(self) -> set[str]:
-        """Origins of pages that the server sent itself, and of the viewers allowed."""
+        """Origins of the server's own pages and of the allowed viewers."""
         return {f"http://{host}" for host in self._own()} | set(self.allowed)
 
     def is_own_host(self, host: str) -> bool:
         """Whether ``host``, with its port, names this server.
 
-        Bound to every address, the server takes each numeric address with its port too: only names can be rebound.
+        A server bound to every address also accepts any numeric address with its port: only names can be rebound.
 
         Example:
             >>> [Places().is_own_host(host) for host in ("localhost:8000", "rebound.example:8000", "localhost:81")]

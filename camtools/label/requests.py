@@ -1,4 +1,4 @@
-"""Which values a request may hold: numbers within ranges and names from fixed lists, never what MONAI evaluates."""
+"""Values that a request may hold: numbers within ranges and names from fixed lists, never expressions for MONAI."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ logger = logging.getLogger("camtools")
 
 Rule = Callable[[str, Any], Any]
 
-# what clients and MONAI Label itself add; nothing here reads it
+# fields that clients and MONAI Label add; nothing here reads them
 UNUSED = {"bundle_path", "client_id", "description", "label", "local_rank", "result", "session", "user"}
 UNUSED |= {"_id", "_image_id", "image", "images", "largest_cc", "max_batch_size", "max_workers", "tracking_uri"}
 
 
 class RequestError(ValueError):
-    """A request holds a value that the server does not take; the message names field, expected and found."""
+    """A value in a request is not allowed; the message names the field, the expected and the found value."""
 
 
 def _refuse(field: str, expected: str, found: Any) -> RequestError:
@@ -151,20 +151,20 @@ TRAIN: dict[str, Rule] = {
 
 
 def checked(request: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
-    """Those values of ``request`` that have a rule, each within it.
+    """Values of ``request`` that have a rule, each checked by its rule.
 
     MONAI evaluates a string of its configuration that begins with ``$`` as Python, also within lists, and follows
-    ``@`` and ``%``. So nothing passes here by being harmless, only by being known.
+    ``@`` and ``%``. Therefore a value passes only if a rule knows it.
 
     Args:
         request: names and values, as a client sent them; None counts as not given.
         rules: :data:`TRAIN`, :data:`INFER`, :data:`BATCH` or :data:`NEXT`.
 
     Returns:
-        What may be used. Fields that no rule knows are left out, and the log names them.
+        The checked values. Fields without a rule are left out, and the log names them.
 
     Raises:
-        RequestError: a value that its rule does not take.
+        RequestError: a value that its rule refuses.
 
     Example:
         >>> checked({"max_epochs": 3, "client_id": "slicer"}, TRAIN)

@@ -24,7 +24,7 @@ logger = logging.getLogger("camtools")
 
 
 def guarded_app() -> Guard:
-    """MONAI Label's application, which answers its own pages, programs, and the viewers of ``--allow-origin``.
+    """MONAI Label's application; it answers its own pages, programs, and the viewers of ``--allow-origin``.
 
     Host and further origins are read from the settings of MONAI Label that ``camtools label`` wrote.
     """
@@ -37,7 +37,7 @@ def guarded_app() -> Guard:
     )
     # read when monailabel.app is imported, and "*" when empty
     settings.MONAI_LABEL_CORS_ORIGINS = sorted(places.origins())
-    # what shutil.unpack_archive, which unpacks uploads, then uses: no file outside of its folder
+    # shutil.unpack_archive unpacks uploads with this filter: no file outside its folder
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)  # type: ignore[assignment]
 
     from monailabel.app import app as monai_label
@@ -48,7 +48,7 @@ def guarded_app() -> Guard:
 
 
 async def _tell(request: Request, error: Exception) -> JSONResponse:
-    """What went wrong, with file and advice, as the answer's ``detail``."""
+    """The error message, with file and advice, as ``detail`` of the answer."""
     message, status = reason(error), 500
     if isinstance(error, RequestError):
         message, status = str(error), 400

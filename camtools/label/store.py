@@ -20,7 +20,7 @@ FOLDERS = {"images_dir": ".", "labels_dir": "labels"}
 
 
 class _OwnFolder:
-    """What both stores check: names of a request become file names, and so do those of the store's index."""
+    """Checks of both stores: names in a request and in the index of the store become file names."""
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Store an uploaded volume under its name; see :class:`monailabel.interfaces.datastore.Datastore`."""
@@ -79,7 +79,7 @@ class _OwnFolder:
         if wrong:
             raise DataError(
                 f"{INDEX} in the folder of the volumes: expected plain names of files in it, found {wrong[0]}. "
-                "Move the file away; it is made anew."
+                "Move the file away; the server writes it again."
             )
 
 

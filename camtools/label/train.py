@@ -15,19 +15,19 @@ from camtools.label.requests import TRAIN, checked
 
 __all__ = ["BundleTraining"]
 
-# knobs of train.yaml that the viewer offers beside MONAI Label's own
+# knobs of train.yaml that the viewer offers in addition to MONAI Label's own
 KNOBS = ("pretrain_epochs", "classifier_epochs", "min_area_fraction")
-# options of MONAI Label that have one value here, or that only the server's owner may set
+# options of MONAI Label with a fixed value, or that only the owner of the server may set
 FIXED = ("run_id", "tracking_uri")
 # what MONAI's configuration reads as references, wherever it stands in a text
 REFERENCES = ("::", "@#", "%#")
 
 
 class BundleTraining(BundleTrainTask):
-    """MONAI Label's task for a bundle, which learns from the labels that users submitted and from nothing else.
+    """MONAI Label's task for a bundle, which learns only from the labels that users submitted.
 
-    ``max_epochs`` is that of the network trained last (``train#trainer``). With ``pretrained`` it starts from the
-    bundle's present weights.
+    ``max_epochs`` applies to the network that is trained last (``train#trainer``). With ``pretrained`` it starts from
+    the bundle's current weights.
 
     Args:
         path: folder of the bundle.
@@ -44,10 +44,10 @@ class BundleTraining(BundleTrainTask):
         """Train on the labels in ``datastore``.
 
         Raises:
-            RequestError: a value of the request that :data:`camtools.label.requests.TRAIN` does not take.
+            RequestError: a value of the request that :data:`camtools.label.requests.TRAIN` refuses.
             ValueError: the datastore has no labels.
-            DataError: a volume or label cannot be used; file, what is wrong and advice, as camtools says it.
-            RuntimeError: anything else; the message is that of the root cause.
+            DataError: a volume or label cannot be used; the message names the file, the problem and what to do.
+            RuntimeError: any other error, with the message of its root cause.
         """
         self.request = {"model": Path(self.bundle_path).name} | checked(request, TRAIN)
         if not datastore.datalist():
@@ -64,7 +64,7 @@ class BundleTraining(BundleTrainTask):
 
         Raises:
             DataError: a path that MONAI's configuration would read as a reference.
-            RuntimeError: a process failed; with its message.
+            RuntimeError: a process failed; the message names its error.
         """
         for path in (path for item in self.items for path in item.values()):
             if any(sign in path for sign in REFERENCES):
@@ -78,7 +78,7 @@ class BundleTraining(BundleTrainTask):
             print(line, end="", flush=True)
             found = line.strip() if "Error: " in line else found
         if process.wait():
-            raise RuntimeError(f"The training ended with exit code {process.returncode}. {found}")
+            raise RuntimeError(f"Expected a training without errors, found exit code {process.returncode}. {found}")
 
     def _knobs(self) -> dict[str, Any]:
         return {name: self.bundle_config[name] for name in KNOBS if name in self.bundle_config.config}

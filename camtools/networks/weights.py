@@ -20,7 +20,7 @@ def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or holds something else.
+        ValueError: a file is damaged, or holds something else or the weights of another network.
     """
     for network, path in weights:
         if not Path(path).is_file():
@@ -28,7 +28,15 @@ def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]
                 f"{name}: expected trained weights at {path}, found no such file. Train first "
                 "(python -m monai.bundle run --config_file configs/train.yaml) or name another file."
             )
-        network.load_state_dict(_read(name, Path(path)))
+        state = _read(name, Path(path))
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            first = str(error).splitlines()[:2][-1].strip()
+            raise ValueError(
+                f"{name}: expected weights of the configured {type(network).__name__}, found weights of another "
+                f"network in {path}: {first} Give the overlays and options that it was trained with."
+            ) from error
 
 
 def _read(name: str, path: Path) -> Mapping[str, Any]:

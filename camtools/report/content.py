@@ -1,4 +1,4 @@
-"""What a run left in its folder, part by part; a part that is missing or unreadable says so instead of failing."""
+"""The contents of a run's folder, part by part. A note replaces a part that is missing or cannot be read."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class RunContent:
     def truth_file(self, case: str) -> Path | None:
         """The mask of a validation or test case.
 
-        Masks of training cases are not shown: nobody should choose settings by them, since the method learns from
-        slice tags.
+        Masks of training cases are not shown: the method learns from slice tags, so these masks must not guide the
+        choice of settings.
         """
         row = self.dataset_row(case)
         return Path(row["label"]) if row.get("label") and row.get("split") != "training" else None

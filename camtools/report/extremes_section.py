@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from camtools.report.content import RunContent
 from camtools.report.markup import name, text
-from camtools.report.scores import SCORES, ranked_predictions
+from camtools.report.summaries import SCORES, ranked_predictions
 from camtools.report.viewer import Views
 from camtools.report.viewer_section import view_link
 from camtools.scores.metrics_csv import MetricsRow

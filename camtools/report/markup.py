@@ -17,7 +17,7 @@ UNKNOWN = "-"
 
 
 def text(value: Any) -> str:
-    """``value`` as text that HTML shows as it is."""
+    """``value`` as escaped text."""
     return escape(str(value))
 
 
@@ -42,7 +42,7 @@ def section(identifier: str, heading: str, body: str) -> str:
 
 
 def scrolling(label: str, body: str) -> str:
-    """A region that scrolls by itself where it is too large; the keyboard reaches it, too."""
+    """A region that scrolls on its own if it is too large; the keyboard can reach it."""
     return f'<div class="scroll" role="region" aria-label="{text(label)}" tabindex="0">{body}</div>'
 
 

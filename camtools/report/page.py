@@ -17,10 +17,10 @@ from camtools.report.curves import Point, draw_curve, series
 from camtools.report.extremes_section import extremes_section
 from camtools.report.markup import UNKNOWN, note, scrolling, section, table, text
 from camtools.report.overlays import COLOURS
-from camtools.report.scores import OUTPUT_NAMES, SCORES, summarise
 from camtools.report.scores_section import scores_section
 from camtools.report.sheet import SheetRow
 from camtools.report.sheet_section import sheet_section
+from camtools.report.summaries import OUTPUT_NAMES, SCORES, summarise
 from camtools.report.viewer import Views
 from camtools.report.viewer_section import view_data, viewer_section
 from camtools.scores.metrics_csv import MetricsRow
@@ -51,7 +51,8 @@ def build_page(run: RunContent, sheet: Sequence[SheetRow], views: Views) -> str:
         "versions": ("Versions and configuration", _versions(run)),
     }
     sections = {name: (title, body) for name, (title, body) in sections.items() if body}
-    template, script = (_resource(name) for name in ("template.html", "report.js"))
+    template = _resource("template.html")
+    script = _resource("report.js")
     return Template(template).substitute(
         title=text(f"{method}: {run.folder.resolve().name}"),
         method=text(method),
@@ -86,7 +87,8 @@ def _volume_cards(rows: Sequence[dict[str, Any]]) -> list[Card]:
     cards = []
     for split in [*SPLITS, *sorted({str(row.get("split")) for row in rows} - set(SPLITS))]:
         listed = [row for row in rows if row.get("split") == split]
-        positive, slices = (sum(row.get(key, 0) for row in listed) for key in ("positive_slices", "slices"))
+        positive = sum(row.get("positive_slices", 0) for row in listed)
+        slices = sum(row.get("slices", 0) for row in listed)
         if listed:
             tagged = f"{positive} of {slices} slices positive" if slices else "no slice tags"
             cards.append((f"Volumes, {split}", str(len(listed)), "", tagged))
@@ -96,12 +98,17 @@ def _volume_cards(rows: Sequence[dict[str, Any]]) -> list[Card]:
 def _score_cards(rows: Sequence[MetricsRow]) -> list[Card]:
     cards = []
     for summary in summarise(rows):
-        distance = "hd95_mm" if "hd95_mm" in summary.cells else "hd95_px"
-        shown, unit = (("dice", distance), "volumes") if summary.output == "prediction" else (("dice",), "slices")
-        for score in (score for score in SCORES if score.name in shown):
+        shown, unit = ["dice"], "slices"
+        if summary.output == "prediction":
+            distance = "hd95_mm" if "hd95_mm" in summary.spreads else "hd95_px"
+            shown, unit = ["dice", distance], "volumes"
+        for score in SCORES:
+            if score.name not in shown:
+                continue
             name = f"{OUTPUT_NAMES[summary.output]} {score.heading}, {summary.split}"
-            mean, deviation = summary.cells[score.name]
-            cards.append((name, mean, f"±\u00a0{deviation}", f"{unit}: {summary.count}"))
+            mean, deviation = summary.spreads[score.name]
+            spread = f"±\u00a0{score.text(deviation)}"
+            cards.append((name, score.text(mean), spread, f"{unit}: {summary.count}"))
     return cards
 
 

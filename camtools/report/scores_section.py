@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from camtools.report.content import RunContent
 from camtools.report.markup import UNKNOWN, note, table
-from camtools.report.scores import OUTPUT_NAMES, SCORES, Summary, pseudo_mask_dice, ranked_predictions, summarise
+from camtools.report.summaries import (
+    OUTPUT_NAMES,
+    SCORES,
+    Score,
+    Summary,
+    pseudo_mask_dice,
+    ranked_predictions,
+    summarise,
+)
 from camtools.report.viewer import Views
 from camtools.report.viewer_section import view_link
 from camtools.scores.metrics_csv import MetricsRow
@@ -31,16 +39,19 @@ def scores_section(run: RunContent, views: Views) -> str:
 
 
 def _means(rows: Sequence[MetricsRow]) -> str:
-    means = [
-        [part.split, OUTPUT_NAMES[part.output], part.count, *(_spread(part, score.name) for score in SCORES)]
-        for part in summarise(rows)
-    ]
+    means = []
+    for part in summarise(rows):
+        spreads = [_spread(part, score) for score in SCORES]
+        means.append([part.split, OUTPUT_NAMES[part.output], part.count, *spreads])
     caption = "Mean ± standard deviation: predictions per volume in 3D, pseudo-masks per positive slice in 2D"
     return table(caption, ["Split", "Output", "Number", *HEADINGS], means, numbers=5, sortable=True)
 
 
-def _spread(part: Summary, score: str) -> str:
-    return " ± ".join(part.cells[score]) if score in part.cells else UNKNOWN
+def _spread(part: Summary, score: Score) -> str:
+    if score.name not in part.spreads:
+        return UNKNOWN
+    mean, deviation = part.spreads[score.name]
+    return f"{score.text(mean)} ± {score.text(deviation)}"
 
 
 def _cases(rows: Sequence[MetricsRow], views: Views) -> str:
@@ -48,15 +59,10 @@ def _cases(rows: Sequence[MetricsRow], views: Views) -> str:
     if not predictions:
         return ""
     pseudo_masks = {row.case: pseudo_mask_dice(rows, row.case) for row in predictions}
-    cases = [
-        [
-            row.case,
-            row.split,
-            *(score.text(getattr(row.scores, score.name)) for score in SCORES),
-            SCORES[0].text(pseudo_masks[row.case]),
-        ]
-        for row in predictions
-    ]
+    cases = []
+    for row in predictions:
+        scores = [score.text(getattr(row.scores, score.name)) for score in SCORES]
+        cases.append([row.case, row.split, *scores, SCORES[0].text(pseudo_masks[row.case])])
     headings = ["Case", "Split", *HEADINGS, "Pseudo-mask Dice (%)"]
     if not any(value is not None for value in pseudo_masks.values()):
         headings, cases = headings[:-1], [row[:-1] for row in cases]
@@ -72,9 +78,9 @@ def _pooled(rows: Sequence[PooledRow]) -> str:
         return ""
     names = {"miou": "mIoU (%)", "dice": "Dice (%)", "f1": "F1 (%)"}
     names |= {"object_dice": "Object Dice (%)", "object_f1": "Object F1 (%)"}
-    shown = [
-        [row.split, OUTPUT_NAMES[row.output], row.images, *(SCORES[0].text(getattr(row, name)) for name in names)]
-        for row in rows
-    ]
+    shown = []
+    for row in rows:
+        scores = [SCORES[0].text(getattr(row, name)) for name in names]
+        shown.append([row.split, OUTPUT_NAMES[row.output], row.images, *scores])
     caption = "Pixels and objects of all images together: mIoU and Dice are means over object and background"
     return table(caption, ["Split", "Output", "Number", *names.values()], shown, numbers=6, sortable=True)

@@ -13,7 +13,7 @@ from camtools.report.case_slices import CaseSlices, read_case
 from camtools.report.content import RunContent
 from camtools.report.markup import data_uri
 from camtools.report.overlays import draw_layer, draw_slice, draw_thumbnail
-from camtools.report.scores import case_scores, ranked_predictions, split_place
+from camtools.report.summaries import case_scores, ranked_predictions, split_place
 
 __all__ = ["CaseView", "Views", "draw_views"]
 

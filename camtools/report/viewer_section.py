@@ -8,7 +8,7 @@ from itertools import groupby
 from camtools.report.case_slices import LAYERS
 from camtools.report.content import RunContent
 from camtools.report.markup import note, text
-from camtools.report.scores import SCORES
+from camtools.report.summaries import SCORES
 from camtools.report.viewer import CaseView, Views
 
 __all__ = ["view_data", "view_link", "viewer_section"]
@@ -22,7 +22,7 @@ def view_link(number: int) -> str:
 
 
 def view_data(views: Views) -> Iterator[str]:
-    """One element of data per case: the browser keeps it as text until somebody looks at the case."""
+    """One element of data per case: the browser keeps it as text until the user opens the case."""
     for number, view in enumerate(views.cases):
         yield f'<script type="application/json" id="view-{number}">{view.data}</script>'
 

@@ -1,4 +1,4 @@
-"""The trained classifier of a bundle, with the data it was made for, outside of a run of the bundle."""
+"""The trained classifier of a bundle, with the data it was made for, for use outside a run of the bundle."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from camtools.crf import DenseCRF
-from camtools.data.errors import DataError
 from camtools.data.geometry import SliceAxis
 from camtools.data.splits import Splits
+from camtools.networks.weights import load_weights
+from camtools.scores.masked import items_with_mask
 
 __all__ = ["TrainedClassifier", "load_trained_classifier"]
 
@@ -47,26 +48,26 @@ class TrainedClassifier:
     crf: Callable[[Tensor, Tensor], Tensor] = field(default_factory=DenseCRF)
 
     def masked_items(self, split: str) -> list[dict[str, Any]]:
-        """Items of a split that have a mask; the others are passed over.
+        """Items of a split that have a mask. Items without a mask are skipped.
 
         Raises:
             ValueError: the training split, an unknown split, or one without a mask.
         """
         if split == "training":
             raise ValueError(
-                "Split 'training': its masks give slice tags and nothing else, so maps are not scored on it. "
+                "split: expected validation or test, found 'training', whose masks give slice tags and nothing else. "
                 "Use validation or test."
             )
         if split not in self.splits:
-            raise ValueError(f"Unknown split '{split}': expected one of {', '.join(self.splits)}.")
-        items = [item for item in self.splits[split] if item.get("label")]
+            raise ValueError(f"split: expected one of {', '.join(self.splits)}, found {split!r}.")
+        items = items_with_mask(self.splits[split])
         if not items:
             raise ValueError(
-                f"Split '{split}' has {len(self.splits[split])} volumes, none with a mask ('label'): maps are scored "
-                "against masks. Add masks to dataset.json or take another split."
+                f"Split '{split}': expected volumes with a mask ('label') to score maps against, found none in "
+                f"{len(self.splits[split])} volumes. Add masks to dataset.json or choose another split."
             )
         if len(items) < len(self.splits[split]):
-            logger.info("%s: %d volumes without a mask are passed over", split, len(self.splits[split]) - len(items))
+            logger.info("%s: %d volumes without a mask are skipped", split, len(self.splits[split]) - len(items))
         return items
 
 
@@ -88,8 +89,7 @@ def load_trained_classifier(
 
     Raises:
         FileNotFoundError: a missing configuration file, or no weights: the message says how to train them.
-        ValueError: an id that the configuration does not have.
-        DataError: weights of another network.
+        ValueError: an id that the configuration does not have; weights that cannot be read or of another network.
     """
     source = Path(config_files[0])
     for path in config_files:
@@ -120,10 +120,12 @@ def load_trained_classifier(
 def _check_ids(parser: ConfigParser, source: Path, overrides: Mapping[str, Any]) -> None:
     for name in NEEDED_IDS:
         if name not in parser:
-            raise ValueError(f"{source} has no '{name}': expected the train.yaml of a bundle with a classifier.")
+            raise ValueError(f"Expected the train.yaml of a bundle with a classifier, found no '{name}' in {source}.")
     for name in overrides:
         if name not in parser:
-            raise ValueError(f"Unknown option or id '--{name}': {source} has no '{name}'.")
+            raise ValueError(
+                f"Expected options or ids of the configuration, found --{name}, but no '{name}' in {source}."
+            )
 
 
 def _optional(parser: ConfigParser, name: str, default: Any) -> Any:
@@ -137,12 +139,4 @@ def _load_weights(network: nn.Module, path: Path, source: Path) -> None:
             f"--config_file {source} --run \"['@check', '@classify']\" with the same arguments; or name the folder of "
             "a trained one with --classifier_dir DIR."
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise DataError(
-            f"The weights in {path} are of another network than classifier#network of {source}: "
-            f"{lines[1 if len(lines) > 1 else 0].strip()} Give the overlays and options that it was trained with."
-        ) from error
+    load_weights("classifier", [(network, path)])

@@ -19,10 +19,9 @@ from camtools.data.splits import Splits
 from camtools.data.volumes import read_mask, read_volume
 from camtools.engine.ranks import on_first_rank
 from camtools.metrics import slice_scores, volume_scores
+from camtools.scores.masked import items_with_mask, searched_threshold
 from camtools.scores.metrics_csv import MetricsRow, write_metrics
-from camtools.scores.padding import cat_padded
 from camtools.scores.pooled import PooledScores
-from camtools.thresholds import search_dice
 
 __all__ = ["Evaluation"]
 
@@ -35,7 +34,7 @@ class Evaluation:
     Predictions are scored in 3D, one row per volume; pseudo-masks in 2D, one row per positive slice.
 
     Args:
-        splits: the volumes; validation and test items without a mask are passed over.
+        splits: the volumes; validation and test items without a mask are skipped.
         prediction_dir: folder of the predicted masks.
         output_dir: folder of ``metrics.csv``.
         pseudo_label_dir: folder of the fused activation maps; None scores the predictions alone.
@@ -47,7 +46,7 @@ class Evaluation:
             ``camtools.scores.pooled.PooledScores``. None does not.
 
     Raises:
-        ValueError: another word for ``pseudo_masks``, or another output in ``pooled``.
+        ValueError: an unknown value of ``pseudo_masks``, or an unknown output in ``pooled``.
     """
 
     def __init__(
@@ -60,9 +59,8 @@ class Evaluation:
         pooled: Mapping[str, str] | None = None,
     ) -> None:
         if pseudo_masks not in ("searched", "written"):
-            raise ValueError(f"pseudo_masks must be 'searched' or 'written', got {pseudo_masks!r}.")
-        scored = {"validation": splits.validation, "test": splits.test}
-        self.splits = {split: [item for item in items if item.get("label")] for split, items in scored.items()}
+            raise ValueError(f"pseudo_masks: expected 'searched' or 'written', found {pseudo_masks!r}.")
+        self.splits = {"validation": items_with_mask(splits.validation), "test": items_with_mask(splits.test)}
         self.prediction_dir = Path(prediction_dir)
         self.output_dir = Path(output_dir)
         self.pseudo_label_dir = pseudo_label_dir
@@ -100,12 +98,12 @@ class Evaluation:
         threshold = 0.5 if self.pseudo_masks == "written" else _searched_threshold(pairs.get("validation"))
         if threshold is None:
             return []
-        return [
-            MetricsRow(split, "pseudo_mask", case_name(item), index, scores)
-            for split, items in self.splits.items()
-            for item, (cam, mask) in zip(items, pairs[split], strict=True)
-            for index, scores in slice_scores(cam > threshold, mask)
-        ]
+        rows = []
+        for split, items in self.splits.items():
+            for item, (cam, mask) in zip(items, pairs[split], strict=True):
+                for index, scores in slice_scores(cam > threshold, mask):
+                    rows.append(MetricsRow(split, "pseudo_mask", case_name(item), index, scores))
+        return rows
 
     def _pair(self, folder: str | Path, item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         written = output_file(folder, case_name(item), "_mask.nii.gz")
@@ -117,24 +115,22 @@ class Evaluation:
 
 def _searched_threshold(pairs: list[tuple[torch.Tensor, torch.Tensor]] | None) -> float | None:
     if not pairs:
-        logger.warning("evaluate: no validation masks, so no threshold for pseudo-masks; they are not scored")
+        logger.warning("evaluate: pseudo-masks are not scored, because no validation mask gives their threshold")
         return None
-    threshold = search_dice(*_positive_slices(pairs))
+    maps, masks = [], []
+    for cam, mask in pairs:
+        positive = mask.flatten(0, 1).any(0)
+        maps.append(cam[..., positive].movedim(-1, 0)[:, None])
+        masks.append(mask[..., positive].movedim(-1, 0)[:, None])
+    threshold = searched_threshold(maps, masks)
     logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
     return threshold
 
 
 def _spacing(item: Mapping[str, Any], truth: Any) -> list[float] | None:
-    """Voxel spacing in mm; None for photographs (PNG, BMP, TIFF), whose files do not tell it."""
+    """Voxel spacing in mm; None for photographs (PNG, BMP, TIFF), whose files do not store it."""
     return None if is_photograph(item["image"]) else voxel_spacing(truth.affine).tolist()
 
 
 def _mask(volume: Any) -> torch.Tensor:
     return torch.as_tensor(volume.as_tensor()[0] > 0.5)
-
-
-def _positive_slices(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps and masks ``(B, 1, H, W)`` of all positive slices."""
-    chosen = [(cam[..., k], mask[..., k]) for cam, mask in pairs for k in range(mask.shape[-1]) if mask[..., k].any()]
-    maps, masks = (cat_padded([pair[which][None, None] for pair in chosen]) for which in (0, 1))
-    return maps, masks

@@ -12,10 +12,10 @@ from camtools.cams import FullGrad, GradCAM, LayerCAM, LTFullGrad, LTGradCAM, LT
 from camtools.metrics import PixelCounts, pixel_counts
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.map_methods import Cam, stage_layers
+from camtools.scores.map_rules import masks_by_rule
 from camtools.scores.map_tables import POOLED, POOLED_COLUMNS, pooled_percent
 from camtools.scores.tables import best_in_bold, markdown_table, write_csv
 from camtools.scores.validation_maps import mapped_slices
-from camtools.thresholds import otsu
 
 __all__ = ["PERCENTILES", "LTSweep", "format_lt_sweep", "sweep_lt", "write_lt_sweep"]
 
@@ -55,7 +55,7 @@ def sweep_lt(
         classifier: trained classifier and its data.
         split: ``"validation"`` or ``"test"``.
         target: class of the object.
-        batch_size: images per pass; None takes what is fast on the device.
+        batch_size: images per pass; None chooses a number that is fast on the device.
 
     Returns:
         The pooled counts.
@@ -71,7 +71,7 @@ def sweep_lt(
         cams |= {f"{method} {percentile}": cam for percentile, cam in zip(PERCENTILES, at_percentiles, strict=True)}
     counts = dict.fromkeys(cams, PixelCounts())
     for one in mapped_slices(classifier, cams, split, target):
-        masks = one.maps > otsu(one.maps)[:, None, None, None]
+        masks = masks_by_rule(one, "otsu", None, classifier)
         counts[one.method] += pixel_counts(masks, one.slices.masks)
     return LTSweep(
         split,

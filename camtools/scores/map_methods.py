@@ -44,8 +44,8 @@ def stage_layers(classifier: nn.Module) -> list[str]:
     layers = getattr(classifier, "cam_layers", None)
     if not layers:
         raise ValueError(
-            f"{type(classifier).__name__} has no cam_layers: expected the names of its stages, shallow to deep, as in "
-            "named_modules(). Set the attribute cam_layers of the network."
+            f"Expected cam_layers, the names of the stages from shallow to deep, found none in "
+            f"{type(classifier).__name__}. Set the attribute cam_layers of the network, with names of named_modules()."
         )
     return [str(layer) for layer in layers]
 
@@ -106,9 +106,9 @@ def build_cams(
     Args:
         names: keys of :data:`CAM_METHODS`; one given twice counts once.
         classifier: network with ``cam_layers``.
-        batch_size: images per pass; None takes what is fast on the device.
+        batch_size: images per pass; None chooses a number that is fast on the device.
         cfd_options: further arguments of :class:`camtools.cams.CfdCAM`, such as ``scoring_dtype`` and
-            ``channel_share``, for those of :data:`CFD_METHODS`.
+            ``channel_share``, for the methods of :data:`CFD_METHODS`.
 
     Returns:
         CAM objects by name, in the order given.
@@ -119,7 +119,7 @@ def build_cams(
     """
     unknown = [name for name in names if name not in CAM_METHODS]
     if unknown or not names:
-        raise ValueError(f"Unknown method '{unknown[0] if unknown else ''}': expected {', '.join(CAM_METHODS)}.")
+        raise ValueError(f"methods: expected some of {', '.join(CAM_METHODS)}, found {', '.join(unknown) or 'none'}.")
     options = dict.fromkeys(CFD_METHODS, cfd_options or {})
     return {name: CAM_METHODS[name](classifier, batch_size, **options.get(name, {})) for name in dict.fromkeys(names)}
 
@@ -127,8 +127,8 @@ def build_cams(
 def is_probability(cam: Cam) -> bool:
     """Whether the maps of a method are probabilities of the object as they are.
 
-    Those of Cfd-CAM are: they lie in [0, 1] and their height is the confidence of the classifier. Other maps have no
-    scale.
+    Maps of Cfd-CAM are: they lie in [0, 1], and a value is the confidence of the classifier. Maps of other methods have
+    no scale.
     """
     return isinstance(cam, CfdCAM)
 

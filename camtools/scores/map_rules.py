@@ -1,4 +1,4 @@
-"""Rules that make masks of activation maps."""
+"""Rules that turn activation maps into masks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import cast
 from torch import Tensor
 
 from camtools.scores.classifier import TrainedClassifier
-from camtools.scores.padding import cat_padded
 from camtools.scores.validation_maps import MappedSlices
-from camtools.thresholds import Rule, map_threshold, search_dice
+from camtools.thresholds import Rule, map_threshold
 
-__all__ = ["RULES", "checked_rules", "masks_by_rule", "searched_threshold"]
+__all__ = ["RULES", "checked_rules", "masks_by_rule"]
 
 RULES = ("otsu", "midpoint", "search", "crf")
 
@@ -25,7 +24,7 @@ def checked_rules(rules: Sequence[str]) -> list[str]:
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:
-        raise ValueError(f"Unknown rule '{unknown[0] if unknown else ''}': expected {', '.join(RULES)}.")
+        raise ValueError(f"rules: expected some of {', '.join(RULES)}, found {', '.join(unknown) or 'none'}.")
     return list(dict.fromkeys(rules))
 
 
@@ -51,8 +50,3 @@ def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifi
     if searched is not None:
         return one.maps > searched
     return one.maps > map_threshold(one.maps, cast(Rule, rule))[:, None, None, None]
-
-
-def searched_threshold(kept: Sequence[MappedSlices]) -> float:
-    """One threshold for all maps of a method: the best mean Dice; see :func:`camtools.thresholds.search_dice`."""
-    return search_dice(cat_padded([one.maps for one in kept]), cat_padded([one.slices.masks for one in kept]))

@@ -12,7 +12,8 @@ from torch import Tensor
 from camtools.metrics import PixelCounts, SegmentationScores, dice, hd95, iou, pixel_counts
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.map_methods import build_cams
-from camtools.scores.map_rules import checked_rules, masks_by_rule, searched_threshold
+from camtools.scores.map_rules import checked_rules, masks_by_rule
+from camtools.scores.masked import searched_threshold
 from camtools.scores.validation_maps import MappedSlices, ObjectSlices, mapped_slices
 
 __all__ = ["CamQuality", "CamScores", "CamView", "evaluate_cams"]
@@ -122,7 +123,7 @@ def evaluate_cams(
         rules: some of :data:`camtools.scores.map_rules.RULES`; the first one gives the masks of the views.
         split: ``"validation"`` or ``"test"``.
         target: class of the object.
-        batch_size: images per pass; None takes what is fast on the device.
+        batch_size: images per pass; None chooses a number that is fast on the device.
         cfd_options: further arguments of Cfd-CAM, see :func:`camtools.scores.map_methods.build_cams`.
 
     Returns:
@@ -138,15 +139,15 @@ def evaluate_cams(
     mapped: Iterable[MappedSlices] = mapped_slices(classifier, cams, split, target)
     thresholds: dict[str, float] = {}
     if "search" in rules:
-        classifier.masked_items(split)  # so that a wrong split is named before the search, not after it
+        classifier.masked_items(split)  # a wrong split is named before the search
         kept = list(mapped_slices(classifier, cams, "validation", target))
-        thresholds = {method: searched_threshold([one for one in kept if one.method == method]) for method in cams}
+        thresholds = {method: _searched(kept, method) for method in cams}
         mapped = kept if split == "validation" else mapped
-    results = {
-        (method, rule): CamScores(method, rule, thresholds[method] if rule == "search" else None)
-        for method in cams
-        for rule in rules
-    }
+    results: dict[tuple[str, str], CamScores] = {}
+    for method in cams:
+        for rule in rules:
+            threshold = thresholds[method] if rule == "search" else None
+            results[method, rule] = CamScores(method, rule, threshold)
     views: dict[str, CamView] = {}
     for one in mapped:
         for rule in rules:
@@ -156,6 +157,11 @@ def evaluate_cams(
             if rule == rules[0]:
                 _view(views, one, masks, result)
     return CamQuality(split, list(results.values()), list(views.values()))
+
+
+def _searched(kept: Sequence[MappedSlices], method: str) -> float:
+    own = [one for one in kept if one.method == method]
+    return searched_threshold([one.maps for one in own], [one.slices.masks for one in own])
 
 
 def _add(result: CamScores, slices: ObjectSlices, masks: Tensor) -> None:

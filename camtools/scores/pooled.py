@@ -17,6 +17,7 @@ from camtools.data.errors import DataError
 from camtools.data.geometry import SliceAxis, slice_axis_of
 from camtools.data.volumes import read_mask, read_volume
 from camtools.metrics import ObjectCounts, TwoClassCounts, connected_objects, object_counts, two_class_counts
+from camtools.scores.masked import items_with_mask
 from camtools.scores.tables import read_csv, write_csv
 
 __all__ = ["POOLED_FILE", "POOLED_OUTPUTS", "PooledRow", "PooledScores", "read_pooled"]
@@ -41,7 +42,7 @@ class PooledRow:
         precision: share of the predicted pixels that lie on the object.
         recall: share of the object's pixels that were predicted.
         object_dice: object-level Dice; None where the masks do not number the objects.
-        object_f1: F1 of the detection of objects; None likewise.
+        object_f1: F1 of the detection of objects; None in the same case.
     """
 
     split: str
@@ -59,21 +60,21 @@ class PooledRow:
 class PooledScores:
     """Score maps, pseudo-masks and predictions of a run on pooled pixels, and on single objects where masks have them.
 
-    A voxel of an output belongs to the object where its value exceeds 0.5, and so does one of a mask. Masks number
+    A voxel of an output or of a mask belongs to the object where its value exceeds 0.5. Masks number
     their objects when some mask of the split holds a value above 1 and not 0 and 255 alone; then the object scores are
     computed too, slice by slice in 2D, and the 8-connected components of an output are its objects.
 
     Args:
-        splits: items by name of the split; items without a mask are passed over.
+        splits: items by name of the split; items without a mask are skipped.
         prediction_dir: folder of the predictions, ``<case>.nii.gz``.
         output_dir: folder of ``pooled_metrics.csv``.
         pseudo_label_dir: folder of the other outputs; None scores the predictions alone.
         suffixes: ending of the file's name, after the case, of ``"cam"`` and ``"pseudo_mask"`` in ``pseudo_label_dir``;
-            one that is not named is not scored.
+            an output that is not named is not scored.
         slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
 
     Raises:
-        ValueError: another name of an output.
+        ValueError: an unknown name of an output.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class PooledScores:
         suffixes = dict(suffixes or {})
         unknown = sorted(set(suffixes) - set(POOLED_OUTPUTS[:-1]))
         if unknown:
-            raise ValueError(f"Unknown output '{unknown[0]}': expected one of {', '.join(POOLED_OUTPUTS[:-1])}.")
-        self.splits = {split: [item for item in items if item.get("label")] for split, items in splits.items()}
+            raise ValueError(f"pooled: expected outputs of {', '.join(POOLED_OUTPUTS[:-1])}, found {unknown[0]!r}.")
+        self.splits = {split: items_with_mask(items) for split, items in splits.items()}
         self.output_dir = Path(output_dir)
         self.slice_axis = slice_axis
         self.places = {} if pseudo_label_dir is None else {key: (pseudo_label_dir, suffixes[key]) for key in suffixes}
@@ -101,7 +102,10 @@ class PooledScores:
         Raises:
             DataError: a file that is missing, cannot be read, or has another shape than its mask.
         """
-        rows = [row for split, items in self.splits.items() if items for row in self._rows(split, items)]
+        rows = []
+        for split, items in self.splits.items():
+            if items:
+                rows += self._rows(split, items)
         write_csv(self.output_dir / POOLED_FILE, _HEADER, [astuple(row) for row in rows])
         for row in rows:
             logger.info("evaluate: %s %s pooled mIoU %.4f (%d images)", row.split, row.output, row.miou, row.images)

@@ -117,11 +117,11 @@ def mapped_slices(
     Args:
         classifier: trained classifier and its data.
         cams: CAM objects by name, on the classifier's network.
-        split: name of the split; items without a mask are passed over.
+        split: name of the split; items without a mask are skipped.
         target: class of the object.
 
     Yields:
-        The maps, all methods of a volume after one another.
+        The maps of all methods of one volume, then of the next volume.
 
     Raises:
         ValueError: see :meth:`camtools.scores.classifier.TrainedClassifier.masked_items`; or no slice shows the object.
@@ -143,7 +143,9 @@ def mapped_slices(
                 bar.update()
                 yield MappedSlices(method, slices, images, summed, is_probability(cam))
     if not found:
-        raise ValueError(f"No slice of split '{split}' shows the object: there is nothing to score. Check its masks.")
+        raise ValueError(
+            f"Split '{split}': expected slices that show the object, found none to score. Check its masks."
+        )
 
 
 def _resampled(mask: MetaTensor, image: MetaTensor, slice_axis: SliceAxis) -> Tensor:

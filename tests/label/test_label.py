@@ -1,4 +1,4 @@
-"""A MONAI Label app's folder and its command (camtools.label.folder, camtools.label.knobs, camtools.cli.label)."""
+"""The folder of a MONAI Label app and its command (camtools.label.folder, camtools.label.write_knobs)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.cli.overrides import overrides
+from camtools.cli.common import overrides
 from camtools.label import prepare_app, trained_bundles
 
 
@@ -44,7 +44,7 @@ def test_trained_bundles(bundles: Path) -> None:
 
 
 def test_unknown_bundle_lists_the_known(bundles: Path) -> None:
-    with pytest.raises(ValueError, match=r"names of bundles in .*bundles \(one, two, untrained\), got 'three'"):
+    with pytest.raises(ValueError, match=r"names of bundles in .*bundles \(one, two, untrained\), found 'three'"):
         trained_bundles(bundles, ["one", "three"])
 
 
@@ -84,13 +84,13 @@ def test_knobs_are_written_into_the_copies_at_every_start(bundles: Path, tmp_pat
 
 
 def test_unknown_knob_is_named(bundles: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Expected knobs of one, got --wdith"):
+    with pytest.raises(ValueError, match=r"Expected knobs of one, found --wdith"):
         prepare_app([bundles / "one"], tmp_path / "app", {"a": 2, "wdith": 1})
 
 
 @pytest.mark.parametrize("arguments", [["width", "1"], ["--width"]])
 def test_overrides_come_in_pairs(arguments: list[str]) -> None:
-    with pytest.raises(ValueError, match="Expected pairs of --id value after the options, got"):
+    with pytest.raises(ValueError, match="Expected pairs of --id value after the options, found"):
         overrides(arguments)
 
 
@@ -152,7 +152,7 @@ def test_port_in_use_is_named(bundles: Path, tmp_path: Path, monkeypatch: pytest
         arguments = ["--studies", str(tmp_path), "--bundles", str(bundles), "--port", port]
         result = CliRunner().invoke(app, ["label", *arguments])
     assert result.exit_code == 1
-    assert f"Expected a free port, found 127.0.0.1:{port} not to be" in result.output
+    assert f"Expected a free port, found 127.0.0.1:{port} in use or not available" in result.output
     assert "Choose another --port." in result.output
 
 

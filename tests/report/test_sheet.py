@@ -14,8 +14,8 @@ from camtools.report.cells import BACKGROUND_COLOUR, CELL, FOREGROUND_COLOUR, dr
 from camtools.report.content import read_run
 from camtools.report.curves import draw_curve, series
 from camtools.report.panels import load_panel, mask_on_panel, to_display
-from camtools.report.scores import summarise
 from camtools.report.sheet import sheet_rows
+from camtools.report.summaries import summarise
 from camtools.scores.metrics_csv import MetricsRow
 from tests.conftest import oblique_affine, write_volume
 from tests.report_runs import LAYERS, SHAPE, SLICE, STEPS, Page, corner_mask, make_panel, make_run, save_panel
@@ -181,10 +181,10 @@ def test_summary_by_hand() -> None:
     test, pseudo, validation = summarise(rows)
     assert [part.split for part in (test, pseudo, validation)] == ["test", "test", "validation"]
     assert test.count == 3
-    assert test.cells["dice"] == ("80.0", "16.3")
-    assert test.cells["hd95_mm"] == ("3.00", "1.63")
+    assert test.spreads["dice"] == pytest.approx((0.8, 0.16330), abs=1e-5)
+    assert test.spreads["hd95_mm"] == pytest.approx((3.0, 1.63299), abs=1e-5)
     assert pseudo.output == "pseudo_mask"
-    assert "hd95_mm" not in pseudo.cells
+    assert "hd95_mm" not in pseudo.spreads
 
 
 def test_colours_are_shown_upright() -> None:

@@ -12,7 +12,7 @@ from camtools.data.files import write_json
 from camtools.report import write_report
 from camtools.report.content import read_run
 from camtools.report.markup import table
-from camtools.report.scores import case_scores
+from camtools.report.summaries import case_scores
 from camtools.report.viewer import Views, draw_views
 from tests.report_runs import SLICE, Page, centre, change_rows, make_run, picture, views_of
 

@@ -66,7 +66,7 @@ def test_written_masks_are_scored_as_they_are(tmp_path: Path) -> None:
 
 
 def test_kind_of_pseudo_masks_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="pseudo_masks must be 'searched' or 'written', got 'otsu'"):
+    with pytest.raises(ValueError, match="pseudo_masks: expected 'searched' or 'written', found 'otsu'"):
         Evaluation(Splits(), tmp_path, tmp_path, pseudo_masks="otsu")  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from camtools.cams import FullGrad, GradCAM, LayerCAM, LTFullGrad, LTGradCAM, LT
 from camtools.cli import app
 from camtools.fusion import layer_sum
 from camtools.metrics import PixelCounts
-from camtools.report.lt_plot import write_lt_plot
+from camtools.report.map_pictures import write_lt_plot
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.lt_sweep import PERCENTILES, LTSweep, format_lt_sweep, sweep_lt, write_lt_sweep
 from camtools.scores.map_methods import Cam
@@ -104,7 +104,10 @@ def test_a_classifier_of_three_stages_has_four_rows(classifier: TrainedClassifie
 
 
 def test_training_is_refused(classifier: TrainedClassifier) -> None:
-    with pytest.raises(ValueError, match="Split 'training': its masks give slice tags and nothing else"):
+    with pytest.raises(
+        ValueError,
+        match="split: expected validation or test, found 'training'",
+    ):
         sweep_lt(classifier, split="training")
 
 
@@ -170,7 +173,7 @@ def test_command_writes_tables_and_plot(tmp_path: Path) -> None:
     assert f"{float(rows[-1]['miou_percent']):.2f}" in result.output
     failed = CliRunner().invoke(app, ["sweep-lt", TRAIN, "--output-dir", str(folder), "--split", "training", *pairs])
     assert failed.exit_code == 1
-    assert "Error: Split 'training'" in failed.output
+    assert "Error: split: expected validation or test, found 'training'" in failed.output
 
 
 def test_batch_size_changes_nothing(classifier: TrainedClassifier, sweep: LTSweep) -> None:

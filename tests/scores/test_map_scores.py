@@ -135,19 +135,19 @@ def test_target_is_the_class_that_is_explained(blob_dataset: Path) -> None:
 
 def test_what_cannot_be_scored_is_named(blob_dataset: Path) -> None:
     classifier = tiny_classifier(blob_dataset)
-    with pytest.raises(ValueError, match=r"Split 'training': its masks give slice tags and nothing else"):
+    with pytest.raises(ValueError, match=r"split: expected validation or test, found 'training', whose masks give"):
         evaluate_cams(classifier, ["gradcam"], split="training")
-    with pytest.raises(ValueError, match=r"Unknown split 'holdout': expected one of validation, test"):
+    with pytest.raises(ValueError, match=r"split: expected one of validation, test, found 'holdout'"):
         evaluate_cams(classifier, ["gradcam"], split="holdout")
-    with pytest.raises(ValueError, match=r"Unknown rule 'magic': expected otsu, midpoint, search, crf"):
+    with pytest.raises(ValueError, match=r"rules: expected some of otsu, midpoint, search, crf, found magic"):
         evaluate_cams(classifier, ["gradcam"], ["otsu", "magic"])
     bare = [{"image": item["image"], "slice_labels": [0, 0, 1, 1, 0, 0]} for item in classifier.splits["test"]]
     without = replace(classifier, splits={**classifier.splits, "test": bare})
-    with pytest.raises(ValueError, match=r"Split 'test' has 2 volumes, none with a mask"):
+    with pytest.raises(ValueError, match=r"Split 'test': expected volumes with a mask .*, found none in 2 volumes"):
         evaluate_cams(without, ["gradcam"], split="test")
     negative = [item | {"slice_labels": [0] * 6} for item in classifier.splits["test"]]
     without = replace(classifier, splits={**classifier.splits, "test": negative})
-    with pytest.raises(ValueError, match=r"No slice of split 'test' shows the object"):
+    with pytest.raises(ValueError, match=r"Split 'test': expected slices that show the object, found none"):
         evaluate_cams(without, ["gradcam"], ["otsu"], split="test")
 
 

@@ -17,8 +17,8 @@ from camtools.cli import app
 from camtools.crf import DenseCRF, inference
 from camtools.data import load_datalist
 from camtools.metrics import PixelCounts, SegmentationScores
-from camtools.report.cam_sheet import MASK_COLOUR, write_cam_sheet
 from camtools.report.cells import CELL, FOREGROUND_COLOUR
+from camtools.report.map_pictures import MASK_COLOUR, write_cam_sheet
 from camtools.report.sheet import GAP, HEADER, LABEL_WIDTH
 from camtools.scores.classifier import load_trained_classifier
 from camtools.scores.map_scores import CamQuality, CamScores, CamView
@@ -101,8 +101,11 @@ def test_classifier_comes_with_its_weights_and_without_training_items(blob_datas
     ("changes", "message"),
     [
         ({"classifier_dir": "nowhere"}, r"Expected the trained classifier at nowhere/model.pt.*--run .*'@classify'"),
-        ({"width": 0.125}, r"are of another network than classifier#network of .*train.yaml: size mismatch"),
-        ({"widht": 0.125}, r"Unknown option or id '--widht': .*train.yaml has no 'widht'"),
+        (
+            {"width": 0.125},
+            r"weights of the configured VGG16CAM, found weights of another network in .*c/model.pt: size",
+        ),
+        ({"widht": 0.125}, r"found --widht, but no 'widht' in .*train.yaml"),
     ],
 )
 def test_wrong_ids_are_named(blob_dataset: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -115,7 +118,7 @@ def test_other_files_are_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Expected a configuration at .*none.yaml, found no such file"):
         load_trained_classifier([tmp_path / "none.yaml"])
     (tmp_path / "other.yaml").write_text("device: cpu\n")
-    with pytest.raises(ValueError, match=r"other.yaml has no 'classifier#network': expected the train.yaml"):
+    with pytest.raises(ValueError, match=r"Expected the train.yaml .*, found no 'classifier#network' in .*other.yaml"):
         load_trained_classifier([tmp_path / "other.yaml"])
 
 
@@ -195,13 +198,13 @@ def test_command_writes_scores_and_sheet(blob_dataset: Path, tmp_path: Path, bun
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--split", "training"], "Error: Split 'training': its masks give slice tags and nothing else"),
-        (["--methods", "magic"], "Error: Unknown method 'magic'"),
+        (["--split", "training"], "Error: split: expected validation or test, found 'training'"),
+        (["--methods", "magic"], "found magic."),
         (["--classifier_dir", "nowhere"], "Error: Expected the trained classifier at nowhere/model.pt"),
-        (["--width", "0.125"], "c/model.pt are of another network than classifier#network of"),
+        (["--width", "0.125"], "found weights of another network in"),
         (["--seed"], "Error: Expected pairs of --id value"),
-        (["--rules", "magic"], "Error: Unknown rule 'magic': expected otsu, midpoint, search, crf."),
-        (["--scoring_dtype", "float8"], "Error: Unknown --scoring-dtype 'float8': expected bfloat16 or float16."),
+        (["--rules", "magic"], "Error: rules: expected some of otsu, midpoint, search, crf, found magic."),
+        (["--scoring_dtype", "float8"], "Error: --scoring-dtype: expected bfloat16 or float16, found 'float8'."),
         (["--methods", "cfdcam", "--channel_share", "0"], "Error: channel_share must lie in (0, 1], 1 for the exact"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_failure_keeps_the_earlier_file(glands: list[dict[str, Any]], tmp_path
 
 
 def test_unknown_output(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Unknown output 'prediction': expected one of cam, pseudo_mask"):
+    with pytest.raises(ValueError, match=r"pooled: expected outputs of cam, pseudo_mask, found 'prediction'"):
         Evaluation(Splits(), tmp_path, tmp_path, pooled={"prediction": ".nii.gz"})
 
 

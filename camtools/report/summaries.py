@@ -56,13 +56,13 @@ class Summary:
         split: name of the split.
         output: ``"pseudo_mask"`` or ``"prediction"``.
         count: number of slices (pseudo-masks) or volumes (predictions).
-        cells: mean and standard deviation, as shown, by name of the score; absent where a row lacks the score.
+        spreads: mean and standard deviation by name of the score; absent where a row lacks the score.
     """
 
     split: str
     output: str
     count: int
-    cells: dict[str, tuple[str, str]]
+    spreads: dict[str, tuple[float, float]]
 
 
 def summarise(rows: Sequence[MetricsRow]) -> list[Summary]:
@@ -72,8 +72,8 @@ def summarise(rows: Sequence[MetricsRow]) -> list[Summary]:
         >>> from camtools.metrics import SegmentationScores
         >>> rows = [MetricsRow("test", "prediction", name, None, SegmentationScores(dice, 0.5, 2.0))
         ...         for name, dice in (("a", 0.8), ("b", 0.6))]
-        >>> summarise(rows)[0].cells
-        {'dice': ('70.0', '10.0'), 'iou': ('50.0', '0.0'), 'hd95_px': ('2.00', '0.00')}
+        >>> summarise(rows)[0].spreads["hd95_px"]
+        (2.0, 0.0)
     """
     splits = sorted({row.split for row in rows}, key=lambda split: (split_place(split), split))
     summaries = []
@@ -81,7 +81,7 @@ def summarise(rows: Sequence[MetricsRow]) -> list[Summary]:
         for output in reversed(OUTPUTS):
             chosen = [row for row in rows if (row.split, row.output) == (split, output)]
             if chosen:
-                summaries.append(Summary(split, output, len(chosen), _cells(chosen)))
+                summaries.append(Summary(split, output, len(chosen), _spreads(chosen)))
     return summaries
 
 
@@ -119,10 +119,10 @@ def split_place(split: str) -> int:
     return -SPLITS.index(split) if split in SPLITS else 1
 
 
-def _cells(rows: Sequence[MetricsRow]) -> dict[str, tuple[str, str]]:
-    cells = {}
+def _spreads(rows: Sequence[MetricsRow]) -> dict[str, tuple[float, float]]:
+    spreads = {}
     for score in SCORES:
         values = [getattr(row.scores, score.name) for row in rows]
         if None not in values:
-            cells[score.name] = (score.text(float(np.mean(values))), score.text(float(np.std(values))))
-    return cells
+            spreads[score.name] = (float(np.mean(values)), float(np.std(values)))
+    return spreads

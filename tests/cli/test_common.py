@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from camtools.cli.errors import plain_errors
+from camtools.cli.common import plain_errors
 
 
 @pytest.mark.parametrize("kind", [ValueError, OSError, RuntimeError, ImportError])
