@@ -9,7 +9,7 @@ demo: setup ## the whole method on built-in phantoms, against the Grad-CAM basel
 	$(RUN) camtools ablate bundles/umcam/configs/train.yaml --output-dir runs/demo --methods gradcam,umcam+spl
 
 test: setup lint ## lint, types, tests
-	$(RUN) pytest -n auto --dist loadfile
+	$(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 lint: setup
 	$(RUN) ruff check .

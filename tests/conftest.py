@@ -15,6 +15,16 @@ from scipy.spatial.transform import Rotation
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for ``--dist loadgroup``: a file stays in one worker, except that each bundle is a group of its own."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            bundle = getattr(parameters.get("bundle"), "name", "")
+            item.add_marker(pytest.mark.xdist_group(f"{item.nodeid.partition('::')[0]}-{bundle}"))
+
+
 def oblique_affine(spacing: tuple[float, ...] = (1.0, 1.0, 5.0), flips: tuple[int, ...] = (1, 1, 1)) -> np.ndarray:
     affine = np.eye(4)
     rotation = Rotation.from_euler("xyz", (8, -12, 15), degrees=True).as_matrix()

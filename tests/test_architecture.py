@@ -11,6 +11,24 @@ from pathlib import Path
 import camtools
 
 PACKAGE = Path(camtools.__file__).parent
+TESTS = Path(__file__).parent
+# about the repository or about no single module
+EXCEPTIONS = {"test_architecture.py", "test_contributing.py", "test_docs.py"}
+# files still to be renamed after the module that they test
+NOT_YET = {
+    "cams/test_gradient_maps.py",
+    "cams/test_other_models.py",
+    "crf/test_crf.py",
+    "data/phantoms/test_phantoms.py",
+    "data/test_fuzz_files.py",
+    "label/test_label.py",
+    "losses/test_losses.py",
+    "networks/test_class_maps.py",
+    "networks/test_resnet38_use.py",
+    "report/test_browser.py",
+    "report/test_pictures.py",
+    "report/test_views.py",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUPS = [
     {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics"}
@@ -76,9 +94,22 @@ def test_files_and_functions_are_short() -> None:
 
 
 def test_every_module_is_tested() -> None:
-    tests = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("*.py"))
+    tests = "\n".join(path.read_text() for path in TESTS.rglob("*.py"))
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
     assert not [name for name in parts if f"camtools.{name}" not in tests]
+
+
+def has_module(test: Path) -> bool:
+    """Whether ``tests/a/test_b.py`` has a module ``camtools/a/b.py`` or a package ``camtools/a/b/``."""
+    module = PACKAGE / test.parent.relative_to(TESTS) / test.stem.removeprefix("test_")
+    return module.with_suffix(".py").is_file() or module.is_dir()
+
+
+def test_every_test_file_is_named_after_its_module() -> None:
+    """Tests of the bundles are named after what a user does with a bundle."""
+    files = [path for path in TESTS.rglob("test_*.py") if path.parent.name != "bundles"]
+    without = {path.relative_to(TESTS).as_posix() for path in files if not has_module(path)}
+    assert without - EXCEPTIONS - NOT_YET == set(), "name each file after the module it tests, at the same place"
 
 
 def test_import_camtools_gives_every_part() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import monai.bundle
 import pytest
 
+from camtools.engine.locks import LOCK_NAME
 from camtools.patches import PatchGrid
 from tests.conftest import write_dataset
 
@@ -42,6 +45,11 @@ class Bundle:
     @property
     def configs(self) -> Path:
         return REPOSITORY / "bundles" / self.name / "configs"
+
+    @property
+    def short(self) -> dict[str, int]:
+        """One epoch of every training."""
+        return {key: 1 for key in self.tiny if key.endswith("_epochs")}
 
     def files(self, *names: str) -> list[str]:
         return [str(self.configs / name) for name in names]
@@ -130,22 +138,39 @@ def command(bundle: Bundle, *arguments: str) -> list[str]:
     return [*arguments, *(part for key, value in bundle.tiny.items() for part in (f"--{key}", str(value)))]
 
 
-@pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("data"), {"training": 3, "validation": 2, "test": 2})
+def make_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Fill a folder unless another worker has; a worker that comes while it is filled waits."""
+    done = folder.with_suffix(".done")
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if not done.exists():
+                make(folder)
+                done.touch()
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough while a forked process has the file open
+    return folder
 
 
 @pytest.fixture(scope="session")
-def train_once(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Bundle], Path]:
-    """Trains each bundle when it is first asked for."""
-    folders = {bundle.name: tmp_path_factory.mktemp(bundle.name) for bundle in BUNDLES}
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of this call of pytest, the same for all its workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bundles"
+    folder.mkdir(exist_ok=True)
+    return folder
 
-    @cache
-    def trained_folder(name: str) -> Path:
-        train(next(bundle for bundle in BUNDLES if bundle.name == name), dataset, folders[name])
-        return folders[name]
 
-    return lambda bundle: trained_folder(bundle.name)
+@pytest.fixture(scope="session")
+def dataset(shared_folder: Path) -> Path:
+    counts = {"training": 3, "validation": 2, "test": 2}
+    return make_once(shared_folder / "data", lambda folder: write_dataset(folder, counts))
+
+
+@pytest.fixture(scope="session")
+def train_once(dataset: Path, shared_folder: Path) -> Callable[[Bundle], Path]:
+    """Trains each bundle when it is first asked for, once for all workers."""
+    return lambda bundle: make_once(shared_folder / bundle.name, lambda folder: train(bundle, dataset, folder))
 
 
 @pytest.fixture(params=BUNDLES, ids=lambda bundle: bundle.name)
@@ -156,5 +181,11 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 @pytest.fixture
 def trained(bundle: Bundle, train_once: Callable[[Bundle], Path]) -> Path:
-    """Folder with ``run/`` and ``models/`` of a tiny bundle, shared by the tests: they leave it as it is."""
+    """Folder with ``run/`` and ``models/`` of a tiny bundle, shared by all workers: tests leave it as it is."""
     return train_once(bundle)
+
+
+@pytest.fixture
+def own_trained(trained: Path, tmp_path: Path) -> Path:
+    """Copy of ``trained`` that a test may change."""
+    return shutil.copytree(trained, tmp_path / "trained", ignore=shutil.ignore_patterns(LOCK_NAME))

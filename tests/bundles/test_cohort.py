@@ -53,6 +53,7 @@ def cohort(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+@one_bundle
 def test_two_processes_write_what_one_does(bundle: Bundle, trained: Path, cohort: Path, tmp_path: Path) -> None:
     infer(bundle, cohort, tmp_path / "one", trained / "models", run=BOTH)
     (tmp_path / "both.json").write_text(json.dumps({"run": BOTH}))

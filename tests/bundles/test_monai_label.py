@@ -17,6 +17,7 @@ from tests.bundles.label_server import Server, copy_bundle, make_bright, serve
 from tests.conftest import blob_volume, write_volume
 
 pytest.importorskip("monailabel.client", reason="needs the extra 'label'")
+pytestmark = pytest.mark.xdist_group("label server")  # one worker, one server
 
 OBLIQUE = np.array([[-0.9, 0.2, 0.9, 20.0], [0.2, 0.8, -1.2, -7.0], [0.1, 0.3, 4.6, 31.0], [0.0, 0.0, 0.0, 1.0]])
 

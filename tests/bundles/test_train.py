@@ -17,6 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from camtools.data import PatchTagger, load_datalist
 from camtools.data.patch_tags import write_patch_tags
 from camtools.engine.ablation import run_methods
+from camtools.engine.locks import LOCK_NAME
 from camtools.scores.compare import compare, format_table
 from camtools.scores.metrics_csv import read_metrics
 from camtools.transforms import PrepareVolumed
@@ -24,7 +25,7 @@ from tests.bundles.conftest import REPOSITORY, Bundle, command, infer, train
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    skipped = ("manifest.json", "report.html", "contact_sheet.png")
+    skipped = ("manifest.json", "report.html", "contact_sheet.png", LOCK_NAME)
     return {
         str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name not in skipped
     }
@@ -77,18 +78,18 @@ def test_negative_slices_are_pure_background(bundle: Bundle, trained: Path, data
             assert 0 <= values.min() <= values.max() <= 1
 
 
-def test_second_run_skips_every_stage(bundle: Bundle, trained: Path, dataset: Path) -> None:
-    before = stamps(trained)
-    train(bundle, dataset, trained)
-    assert stamps(trained) == before
+def test_second_run_skips_every_stage(bundle: Bundle, own_trained: Path, dataset: Path) -> None:
+    before = stamps(own_trained)
+    train(bundle, dataset, own_trained)
+    assert stamps(own_trained) == before
 
 
-def test_lost_file_of_a_stage_is_written_again(bundle: Bundle, trained: Path, dataset: Path) -> None:
-    (trained / "run/metrics.csv").unlink()
-    before = stamps(trained / "run/predictions")
-    train(bundle, dataset, trained)
-    assert (trained / "run/metrics.csv").is_file()
-    assert stamps(trained / "run/predictions") == before
+def test_lost_file_of_a_stage_is_written_again(bundle: Bundle, own_trained: Path, dataset: Path) -> None:
+    (own_trained / "run/metrics.csv").unlink()
+    before = stamps(own_trained / "run/predictions")
+    train(bundle, dataset, own_trained)
+    assert (own_trained / "run/metrics.csv").is_file()
+    assert stamps(own_trained / "run/predictions") == before
 
 
 def test_masks_of_training_items_change_nothing_once_tags_are_given(
@@ -105,7 +106,8 @@ def test_masks_of_training_items_change_nothing_once_tags_are_given(
         write_patch_tags(load_datalist(dataset, "training"), tagger, tmp_path / "data/tags.csv", derive=True)
     content["training"] = [{"image": item["image"]} | tags for item in content["training"]]
     (tmp_path / "data/dataset.json").write_text(json.dumps(content))
-    train(bundle, tmp_path / "data", tmp_path)
+    trainings = [f"@{stage}" for stage in bundle.stages if stage not in ("predict", "evaluate")]
+    train(bundle, tmp_path / "data", tmp_path, run=trainings)
     for name in bundle.models:
         states = [torch.load(folder / "models" / name, weights_only=True) for folder in (trained, tmp_path)]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -117,7 +119,7 @@ def test_training_without_validation_volumes(bundle: Bundle, dataset: Path, tmp_
         (tmp_path / name).symlink_to(dataset / name)
     content["validation"] = []
     (tmp_path / "dataset.json").write_text(json.dumps(content))
-    rows = read_metrics(train(bundle, tmp_path, tmp_path) / "metrics.csv")
+    rows = read_metrics(train(bundle, tmp_path, tmp_path, **bundle.short) / "metrics.csv")
     assert {row.split for row in rows} == {"test"}
     # the threshold of a pseudo-mask is either the method's own or searched on validation slices
     own_threshold = "mask" in bundle.pseudo_labels
@@ -126,8 +128,7 @@ def test_training_without_validation_volumes(bundle: Bundle, dataset: Path, tmp_
 
 def test_every_method_runs_and_they_compare(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
     methods = list(ConfigParser.load_config_file(bundle.configs / "train.yaml")["methods"])
-    short = {key: 1 for key in bundle.tiny if key.endswith("_epochs")}
-    overrides = bundle.tiny | short | {"dataset_dir": str(dataset), "export_dir": str(tmp_path / "models")}
+    overrides = bundle.tiny | bundle.short | {"dataset_dir": str(dataset), "export_dir": str(tmp_path / "models")}
     runs = run_methods(bundle.files("train.yaml"), tmp_path, methods, overrides)
     table = format_table(compare(runs, split="test"))
     assert all(f"| {name} |" in table for name in methods)
@@ -149,8 +150,7 @@ def test_overlays_change_ids_that_exist(bundle: Bundle, overlay: str) -> None:
 
 
 def test_small_overlay_runs(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
-    short = {key: 1 for key in bundle.tiny if key.endswith("_epochs")}
-    run = train(bundle, dataset, tmp_path, "small.yaml", **short, pixel_size=0.5)
+    run = train(bundle, dataset, tmp_path, "small.yaml", **bundle.short, pixel_size=0.5)
     assert nib.load(next((run / "predictions").rglob("*.nii.gz"))).shape == (32, 36, 6)
 
 

@@ -28,10 +28,12 @@ def bundle() -> Bundle:
     return UMCAM
 
 
-def test_changed_loss_retrains_the_segmenter_alone(dataset: Path, tmp_path: Path) -> None:
-    run = train(UMCAM, dataset, tmp_path)
+def test_changed_loss_retrains_the_segmenter_alone(own_trained: Path, dataset: Path) -> None:
+    run = own_trained / "run"
     before = stamps(run / "classifier") | stamps(run / "pseudo_labels")
-    train(UMCAM, dataset, tmp_path, **{"train#loss": {"_target_": "camtools.losses.DualPseudoLabelLoss", "lam": 0.5}})
+    train(
+        UMCAM, dataset, own_trained, **{"train#loss": {"_target_": "camtools.losses.DualPseudoLabelLoss", "lam": 0.5}}
+    )
     assert stamps(run / "classifier") | stamps(run / "pseudo_labels") == before
     assert (run / "segmenter.old-1/model.pt").is_file()
     assert (run / "predictions.old-1").is_dir()
@@ -64,15 +66,24 @@ def test_paper_overlay_has_the_papers_numbers_and_runs(dataset: Path, tmp_path: 
     assert (segmenter["lr"], segmenter["momentum"], segmenter["weight_decay"]) == (0.01, 0.9, 5e-4)
     assert parser["train#trainer#train_data_loader#batch_size"] == 12
     assert parser["methods#umcam+spl#lam"] == 0.1
-    sizes = {"width": 1.0, "features": [64, 128, 256, 512, 1024, 64], "classifier_epochs": 1, "segmenter_epochs": 1}
-    assert (train(UMCAM, dataset, tmp_path, "paper.yaml", **sizes) / "report.html").is_file()
+    assert (parser["width"], parser["features"]) == (1, [64, 128, 256, 512, 1024, 64])
+    assert (train(UMCAM, dataset, tmp_path, "paper.yaml", **UMCAM.short) / "report.html").is_file()
+
+
+def test_networks_of_the_paper_overlay_run(dataset: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(UMCAM.files("train.yaml", "paper.yaml"))
+    parser.update({"dataset_dir": str(dataset), "device": "cpu"})
+    for name in ("classifier#network", "network"):
+        with torch.inference_mode():
+            assert parser.get_parsed_content(name).eval()(torch.zeros(1, 1, 32, 32)).shape[1] == 2
 
 
 def test_training_goes_on_after_kill_9(dataset: Path, tmp_path: Path) -> None:
     places = ["--dataset_dir", str(dataset), "--output_dir", str(tmp_path / "run"), "--export_dir", str(tmp_path)]
     arguments = ["-m", "monai.bundle", "run", "--config_file", "configs/train.yaml", *places]
     process = subprocess.Popen(
-        [*command(UMCAM, sys.executable, *arguments), "--classifier_epochs", "40"],
+        [*command(UMCAM, sys.executable, *arguments), "--classifier_epochs", "16"],
         cwd=UMCAM.configs.parent,
         env=os.environ | {"OMP_NUM_THREADS": "1"},  # as this process has: sums of other threads round otherwise
         stdout=subprocess.DEVNULL,
@@ -85,11 +96,12 @@ def test_training_goes_on_after_kill_9(dataset: Path, tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert not (tmp_path / "run/classifier/model.pt").exists()
-    assert 1 <= torch.load(checkpoint, weights_only=True)["epoch"] < 40
-    killed = train(UMCAM, dataset, tmp_path, classifier_epochs=40)
-    whole = train(UMCAM, dataset, tmp_path / "whole", classifier_epochs=40)
+    assert 1 <= torch.load(checkpoint, weights_only=True)["epoch"] < 16
+    options = {"classifier_epochs": 16, "run": ["@check", "@classify"]}
+    killed = train(UMCAM, dataset, tmp_path, **options)
+    whole = train(UMCAM, dataset, tmp_path / "whole", **options)
     histories = [json.loads((run / "classifier/history.json").read_text()) for run in (killed, whole)]
-    assert [row["epoch"] for row in histories[0]] == list(range(1, 41))
+    assert [row["epoch"] for row in histories[0]] == list(range(1, 17))
     losses = [[row["loss"] for row in history] for history in histories]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
