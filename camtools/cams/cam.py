@@ -42,7 +42,7 @@ def class_activation_map(activations: Tensor, weights: Tensor) -> Tensor:
     if activations.ndim < 3 or weights.shape != activations.shape[:2]:
         raise ValueError(
             "expected activations (B, K, *spatial) and weights (B, K), "
-            f"got {tuple(activations.shape)} and {tuple(weights.shape)}"
+            f"found {tuple(activations.shape)} and {tuple(weights.shape)}"
         )
     dtype = torch.promote_types(activations.dtype, torch.float32)
     channels = activations.flatten(2).to(dtype)

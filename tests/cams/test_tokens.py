@@ -289,7 +289,7 @@ def test_ablation_needs_whole_channels(vit, images):
         return (tokens[:, 1:, :6] + tokens[:, 1:, 6:]).reshape(len(tokens), 4, 4, 6).permute(0, 3, 1, 2) / 3
 
     assert GradCAM(vit, VIT_LAYERS, reshape=halves)(images, 1).shape == (2, 2, 32, 32)
-    with pytest.raises(ValueError, match=r"AblationCAM needs a reshape of layer .* that keeps its channels"):
+    with pytest.raises(ValueError, match=r"expected a reshape of layer .* that keeps its channels, found one that mixes"):
         AblationCAM(vit, VIT_LAYERS, reshape=halves)(images, 1)
 
 
