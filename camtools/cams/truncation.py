@@ -19,7 +19,7 @@ def check_percentile(percentile: float) -> None:
     """Refuse a percentile outside 0..100."""
     if not 0 <= percentile <= 100:  # also true of NaN
         raise ValueError(
-            f"expected a percentile in 0..100, found {percentile}; 20 keeps the largest 80 % of the positive gradients"
+            f"expected a percentile in 0..100, found {percentile}; 20 keeps 80 % of the positive gradients"
         )
 
 

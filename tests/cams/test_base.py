@@ -77,11 +77,11 @@ def test_pure_functions_accept_any_memory_format_and_half_precision():
 
 
 def test_pure_functions_check_shapes():
-    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), got \(1, 2, 3, 3\) and \(1, 2, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), found \(1, 2, 3, 3\) and \(1, 2, 3, 4\)"):
         grad_cam(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 4))
-    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), got \(1, 2\) and \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), found \(1, 2\) and \(1, 2\)"):
         grad_cam(torch.zeros(1, 2), torch.zeros(1, 2))
-    with pytest.raises(ValueError, match=r"weights \(B, K\), got \(1, 2, 3, 3\) and \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"weights \(B, K\), found \(1, 2, 3, 3\) and \(1, 3\)"):
         class_activation_map(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3))
 
 
@@ -136,7 +136,9 @@ def test_one_logit(cam_class, squeeze, images):
     cam = cam_class(OneLogit(squeeze), ["features.5"])
     torch.testing.assert_close(cam(images), cam(images, target=0))
     assert cam(images).any()
-    with pytest.raises(ValueError, match=r"target 1 is not a class .* 1 logits \(0..0\); a one-logit model takes"):
+    with pytest.raises(
+        ValueError, match=r"expected target in 0..0 for a model with 1 logits, found 1; a one-logit model takes"
+    ):
         cam(images, target=1)
 
 
@@ -144,15 +146,15 @@ def test_one_logit(cam_class, squeeze, images):
 def test_wrong_targets(cam_class, model, images):
     cam = cam_class(model, ["features.5"])
     for wrong in (3, -1):
-        with pytest.raises(ValueError, match=rf"target {wrong} is not a class of a model with 3 logits \(0..2\)"):
+        with pytest.raises(ValueError, match=rf"expected target in 0..2 for a model with 3 logits, found {wrong}"):
             cam(images, target=wrong)
-        with pytest.raises(ValueError, match=rf"target {wrong} is not a class"):
+        with pytest.raises(ValueError, match=rf"expected target in 0..2 .*found {wrong}"):
             cam(images, target=torch.tensor([0, 1, wrong, 2]))
-    with pytest.raises(ValueError, match=r"one integer class per image, shape \(4,\), got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"one integer class per image, shape \(4,\), found shape \(3,\)"):
         cam(images, target=torch.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match=r"one integer class per image, .* of torch.float32"):
         cam(images, target=torch.zeros(4))
-    with pytest.raises(ValueError, match=r"target must be an int, an integer tensor \(B,\) or None, got list"):
+    with pytest.raises(ValueError, match=r"expected target to be an int, an integer tensor \(B,\) or None, found list"):
         cam(images, target=[0, 1, 2, 0])
 
 
@@ -185,5 +187,7 @@ def test_three_dimensional_images(cam_class):
 
 
 def test_wrong_images(model):
-    with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\) .* got shape \(2, 8, 8\); .* images\[None\]"):
+    with pytest.raises(
+        ValueError, match=r"expected images \(B, C, H, W\) .* found shape \(2, 8, 8\); .* images\[None\]"
+    ):
         GradCAM(model, LAYERS)(torch.rand(2, 8, 8))

@@ -28,21 +28,25 @@ def test_layers_in_any_order_and_repeated(model, images, expected):
 
 
 def test_unknown_layer_lists_near_names(model):
-    with pytest.raises(ValueError, match=r"no layer named 'feature.5' in Classifier; near names: features.5, "):
+    with pytest.raises(
+        ValueError, match=r"expected the name of a layer of Classifier, found 'feature.5'; near names: features.5, "
+    ):
         GradCAM(model, ["feature.5"])
-    with pytest.raises(ValueError, match=r"no layer named 'zzz' .* near names: .*unused, head"):
+    with pytest.raises(ValueError, match=r"found 'zzz'; near names: .*unused, head"):
         GradCAM(model, ["zzz"])
 
 
 @pytest.mark.parametrize("layers", [[], "features.5"])
 def test_layers_must_be_a_list_of_names(model, layers):
-    with pytest.raises(ValueError, match=r"layers must be a list of at least one layer name, got .* layers=\['NAME'\]"):
+    with pytest.raises(ValueError, match=r"expected layers as a list of layer names, found .* layers=\['NAME'\]"):
         GradCAM(model, layers)
 
 
 @pytest.mark.parametrize("cam_class", LAYER_CLASSES)
 def test_layer_that_never_runs(cam_class, model, images):
-    with pytest.raises(ValueError, match="layer 'unused' did not run in the forward pass; choose a layer"):
+    with pytest.raises(
+        ValueError, match="expected layer 'unused' to run in the forward pass, found that it did not; choose a layer"
+    ):
         cam_class(model, ["features.5", "unused"])(images)
 
 
@@ -50,12 +54,16 @@ def test_layer_that_never_runs(cam_class, model, images):
 def test_layer_that_runs_twice(cam_class, images):
     model = Classifier()
     model.features[5] = model.features[1]
-    with pytest.raises(ValueError, match=r"layer 'features.1' runs more than once in one forward pass"):
+    with pytest.raises(
+        ValueError, match=r"expected layer 'features.1' to run once per forward pass, found a second run"
+    ):
         cam_class(model, ["features.1"])(images)
 
 
 def test_layer_without_spatial_activations(model, images):
-    with pytest.raises(ValueError, match=r"layer 'head' must return one tensor .* 4 dimensions .* got \(4, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"expected layer 'head' to return one tensor .* 4 dimensions .* found \(4, 3\)"
+    ):
         GradCAM(model, ["head"])(images)
 
 
@@ -101,18 +109,24 @@ class Wrapped(nn.Module):
 
 @pytest.mark.parametrize(("output", "found"), [("dict", "dict"), ("map", r"\(4, 3, 1, 1\)")])
 def test_model_that_does_not_return_logits(output, found, images):
-    with pytest.raises(ValueError, match=rf"needs a classifier that returns logits \(B, K\) with B = 4, got {found}"):
+    with pytest.raises(
+        ValueError, match=rf"expected a classifier that returns logits \(B, K\) with B = 4, found {found}"
+    ):
         GradCAM(Wrapped(output), ["inner.features.5"])(images)
 
 
 def test_cam_checks_the_head(model, images):
-    with pytest.raises(ValueError, match=r"CAM needs a head .* 4 inputs, the channels of layer 'features.1'"):
+    with pytest.raises(ValueError, match=r"expected a head with 4 inputs, the channels of layer 'features.1'"):
         CAM(model, ["features.1"])(images)
-    with pytest.raises(ValueError, match=r"CAM needs logits that are the head of the global average of layer"):
+    with pytest.raises(ValueError, match=r"expected logits that are the head of the global average of layer"):
         CAM(model, ["features.4"])(images)  # before the ReLU: not what the model averages
-    with pytest.raises(ValueError, match=r"CAM needs a head, .* got head='features.0', Classifier has unused, head"):
+    with pytest.raises(
+        ValueError, match=r"expected head to name a linear .* found 'features.0' in Classifier, which has unused, head"
+    ):
         CAM(model, LAYERS, head="features.0")
-    with pytest.raises(ValueError, match=r"CAM needs a head, .* Sequential has none; use GradCAM"):
+    with pytest.raises(
+        ValueError, match=r"expected head to name a .* found None in Sequential, which has none; use GradCAM"
+    ):
         CAM(nn.Sequential(nn.Conv2d(1, 1, 3)), ["0"])
     torch.testing.assert_close(CAM(model, LAYERS[2:], head="head")(images), CAM(model, LAYERS[2:])(images))
 

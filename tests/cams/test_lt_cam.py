@@ -40,9 +40,9 @@ def test_wrong_arguments(model):
     for wrong in (-1, 100.5, float("nan")):
         with pytest.raises(ValueError, match=rf"expected a percentile in 0..100, found {wrong}"):
             LTGradCAM(model, LAYERS, percentile=wrong)
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+    with pytest.raises(ValueError, match="expected batch_size >= 1"):
         LTLayerCAM(model, LAYERS, batch_size=0)
-    with pytest.raises(ValueError, match="no layer named 'feature.5' in Classifier"):
+    with pytest.raises(ValueError, match="expected the name of a layer of Classifier, found 'feature.5'"):
         LTGradCAM(model, ["feature.5"])
 
 

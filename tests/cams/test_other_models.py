@@ -38,16 +38,16 @@ def test_module_that_has_two_names(model, images):
 def test_layers_that_are_none_of_the_model(model):
     for other in (copy.deepcopy(model).features[3], nn.Conv2d(1, 1, 1), model):
         with pytest.raises(
-            ValueError, match=r"expected layers of Classifier, found a \w+ that is no part of it .*name"
+            ValueError, match=r"expected layers of Classifier, found a \w+ that is not part of it .*name"
         ):
             GradCAM(model, [other])
     with pytest.raises(
-        ValueError, match=r"layers must be a list .* got one Sequential; write layers=\[model.LAYER\] or"
+        ValueError, match=r"expected layers as a list .* found a single Sequential; write layers=\[model.LAYER\] or"
     ):
         GradCAM(model, model.features)
-    with pytest.raises(ValueError, match=r"a layer must be a name or a module of the model, got int 3"):
+    with pytest.raises(ValueError, match=r"expected a layer as a name or a module, found int 3"):
         GradCAM(model, [3])
-    with pytest.raises(ValueError, match=r"layers must be a list of at least one layer name, got 3"):
+    with pytest.raises(ValueError, match=r"expected layers as a list of layer names, found 3"):
         GradCAM(model, 3)
 
 
@@ -85,7 +85,9 @@ def test_scripted_part_of_a_model(cam_class, model, images):
     expected = cam_class(copy.deepcopy(model), ["features.5"])(images, 1)
     model.features[4] = torch.jit.script(model.features[4])
     torch.testing.assert_close(cam_class(model, ["features.5"])(images, 1), expected)
-    with pytest.raises(ValueError, match=r"layer 'features.4' is scripted or traced and runs unseen: .* choose one"):
+    with pytest.raises(
+        ValueError, match=r"expected layers in Python, found 'features.4', which is scripted .* choose one"
+    ):
         cam_class(model, ["features.5", "features.4"])
 
 
@@ -95,7 +97,7 @@ def test_exported_models_are_refused(model, images):
         ValueError, match=r"expected a model that is a torch.nn.Module, found ExportedProgram; pass the"
     ):
         GradCAM(program, ["features.5"])
-    with pytest.raises(ValueError, match=r"found \w+ of torch.export, whose layers run unseen .*pass the network"):
+    with pytest.raises(ValueError, match=r"found \w+ of torch.export, whose layers cannot be read .*pass the network"):
         GradCAM(program.module(), ["features"])(images)
     with pytest.raises(ValueError, match=r"expected a model that is a torch.nn.Module, found str; pass the network"):
         GradCAM("model.pt", ["features.5"])
@@ -104,13 +106,13 @@ def test_exported_models_are_refused(model, images):
 def test_images_that_are_no_float_tensor_of_the_model(model, images):
     cam = GradCAM(model, LAYERS)
     with pytest.raises(
-        ValueError, match=r"images must be a tensor .* got ndarray; for NumPy: torch.from_numpy\(images\)"
+        ValueError, match=r"expected images as a tensor .* found ndarray; for NumPy, pass torch.from_numpy\(images\)"
     ):
         cam(images.numpy())
     for dtype in (torch.uint8, torch.int16, torch.bool, torch.complex64):
-        with pytest.raises(ValueError, match=rf"images must be of floating point, .* got {dtype}; .*float\(\) / 255"):
+        with pytest.raises(ValueError, match=rf"expected floating-point images, .* found {dtype}; .*float\(\) / 255"):
             cam(images.to(dtype))
-    with pytest.raises(ValueError, match=r"images must be on the device of the model, cpu, got meta; move them"):
+    with pytest.raises(ValueError, match=r"expected images on the device of the model, cpu, found meta; move them"):
         cam(images.to("meta"))
 
 
@@ -292,7 +294,7 @@ def test_outputs_that_are_no_logits(wrap, found, images):
         def forward(self, images: Tensor) -> object:
             return wrap(super().forward(images))
 
-    with pytest.raises(ValueError, match=rf"returns logits \(B, K\) with B = 4, got {found}; wrap the model"):
+    with pytest.raises(ValueError, match=rf"returns logits \(B, K\) with B = 4, found {found}; wrap the model"):
         GradCAM(Wraps(), LAYERS)(images)
 
 
@@ -329,7 +331,7 @@ def test_layers_that_return_one_tensor_among_others(cam_class, way, images):
 def test_layers_that_return_several_tensors(way, found, images):
     for cam_class in (GradCAM, ScoreCAM, AblationCAM):
         with pytest.raises(
-            ValueError, match=rf"layer 'layer' must return one tensor .* got {found}; .* inside 'layer'"
+            ValueError, match=rf"expected layer 'layer' to return one tensor .* found {found}; .* inside 'layer'"
         ):
             cam_class(OfGives(way), ["layer"])(images)
 
@@ -350,9 +352,9 @@ class Regroups(nn.Module):
 
 @pytest.mark.parametrize(("way", "found"), [("mean", 1), ("channels", 8)])
 def test_layers_that_do_not_run_on_the_images(way, found, images):
-    with pytest.raises(ValueError, match=rf"layer 'conv' must give activations .* B = 4 .* found \({found}, 4, 6, 8\)"):
+    with pytest.raises(ValueError, match=rf"of layer 'conv' with B = 4 .* found \({found}, 4, 6, 8\)"):
         GradCAM(Regroups(way), ["conv"])(images)
-    with pytest.raises(ValueError, match=rf"layer 'conv' runs on {found} samples for 4 images"):
+    with pytest.raises(ValueError, match=rf"expected layer 'conv' to run on one sample per image, found {found} for 4"):
         FullGrad(Regroups(way))(images)
 
 
