@@ -139,7 +139,7 @@ def spl_from_seeds(
         raise ValueError(f"expected alpha > 0, found {alpha}")
     masks = torch.cat([seeds.background, seeds.foreground])
     if masks.shape != (2 * len(images), 1, *images.shape[2:]):
-        raise ValueError(f"expected seeds to match images {tuple(images.shape)}, found {tuple(seeds[0].shape)}")
+        raise ValueError(f"expected seeds to match images {tuple(images.shape)}, found {tuple(seeds.foreground.shape)}")
     seeded = masks.flatten(1).any(1)
     distance = torch.full(masks.shape, torch.inf, device=images.device)
     both = _zscore(images).repeat(2, 1, 1, 1)
