@@ -172,7 +172,7 @@ def test_errors(model, images):
     ):
         FullGrad(model, ["features.1"])
     with pytest.raises(
-        ValueError, match="layer 'unused' did not run in the forward pass; choose others, or layers=None"
+        ValueError, match="expected layer 'unused' to run, but it did not; choose others, or layers=None"
     ):
         FullGrad(model, ["unused"])(images)
     with pytest.raises(ValueError, match=r"expected normalize='channel' \(papers\) or 'layer' .* found 'all'"):
