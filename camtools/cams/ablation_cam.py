@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from typing import cast
 
 import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from camtools.cams.base import ActivationMap
 from camtools.cams.cam import class_activation_map
-from camtools.cams.capture import forward_with_activations
+from camtools.cams.capture import LayerOutput, forward_with_activations
 from camtools.cams.head import Head, head_mismatch, linear_heads
-from camtools.cams.layout import Layout
-from camtools.cams.passes import copies_per_pass
-from camtools.cams.replay import WAYS, Replay, Way, wide_weights
-from camtools.cams.targets import Target, class_indices
+from camtools.cams.layout import Layout, put_tensor, take_tensor
+from camtools.cams.passes import copies_per_pass, eager
+from camtools.cams.targets import Target, as_logits, class_indices
 
 __all__ = ["AblationCAM", "ablation_cam"]
 
 HEAD_TOLERANCE = 1e-3  # a head that is only nearly linear goes the long way
 
-# Elements of the copies of a layer's activations in one pass: near the caches of a CPU, or enough for an accelerator.
-ELEMENTS = 1 << 23
-ACCELERATOR_ELEMENTS = 1 << 26
+# From the channels to hide, (N, K), to activations (1, K, *spatial) of the first copy and logits (N, classes) of all.
+AblatedPass = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def ablation_cam(activations: Tensor, score: Tensor, ablated_scores: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def ablation_cam(activations: Tensor, score: Tensor, ablated_scores: Tensor) -> 
         tensor([[[[0., 1.]]]])
     """
     if score.shape != activations.shape[:1]:
-        raise ValueError(f"expected score (B,) with B = {len(activations)}, got {tuple(score.shape)}")
+        raise ValueError(f"expected score (B,) with B = {len(activations)}, found {tuple(score.shape)}")
     dtype = torch.promote_types(score.dtype, torch.float32)
     return _map_of_drops(activations, score, score.to(dtype)[:, None] - ablated_scores.to(dtype))
 
@@ -71,13 +72,14 @@ class AblationCAM(ActivationMap):
 
     Where the logits are a linear head of the global average of the layer, which is checked on every call, setting a
     channel to zero takes :math:`w_{ck} \frac{1}{N} \sum_i f_k(i)` from the logit: one forward pass answers for all
-    channels. For every other layer, only the part of the model after it runs again, on batches of copies with one
-    channel set to zero each (``camtools.cams.replay.Replay``). A channel that is zero already needs no copy.
+    channels. For every other layer, the model runs once per channel of each image, on batches of copies of the image
+    with one channel of the layer set to zero in each. A channel that is zero already needs no copy.
 
-    Of tokens, a channel is set to zero in all of them, the class token included.
+    In a layer of tokens, a channel is set to zero in all tokens, the class token included.
 
-    The weights are small differences of large logits. In half precision they would drown in the rounding, so these
-    passes run in float32 for models in half precision and under ``torch.autocast`` too, unless the model cannot.
+    The weights are small differences between large logits, and rounding in half precision would hide them. These
+    passes therefore run in float32, also for models in half precision and under ``torch.autocast``. A model that
+    itself casts its input to half precision cannot run so and raises torch's error.
 
     Source: Desai and Ramaswamy, Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free
     Localization, WACV 2020.
@@ -112,66 +114,74 @@ class AblationCAM(ActivationMap):
             if head is not None and head_mismatch(head, name, features, logits, HEAD_TOLERANCE) is None:
                 maps[name] = _closed_form(head, features, logits, indices)
             else:
-                maps[name] = self._from_passes(name, output.layout, images, indices)
+                maps[name] = self._from_passes(name, output, images, indices)
         return [maps[name] for name in self.layers]
 
-    def _from_passes(self, name: str, layout: Layout, images: Tensor, indices: Tensor) -> Tensor:
-        if layout.channel is None:
+    def _from_passes(self, name: str, output: LayerOutput, images: Tensor, indices: Tensor) -> Tensor:
+        if output.layout.channel is None:
             raise ValueError(
-                f"AblationCAM needs a reshape of layer {name!r} that keeps its channels as they are, to set one to "
-                "zero at a time; use a reshape that moves axes and leaves out tokens only, or GradCAM"
+                f"expected a reshape of layer {name!r} that keeps its channels, found one that mixes them, and "
+                "AblationCAM sets one channel to zero at a time; use a reshape that moves axes and drops tokens only, "
+                "or GradCAM"
             )
-        device, weights = images.device.type, wide_weights(self.model)
-        if weights or torch.is_autocast_enabled(device):
-            wide = images.to(torch.promote_types(images.dtype, torch.float32))
-            with suppress(Exception), torch.autocast(device, enabled=False):  # a model may insist on its own types
-                return self._in_precision_of(weights, name, layout, wide, indices)
-        return self._in_precision_of({}, name, layout, images, indices)
-
-    def _in_precision_of(
-        self, weights: dict[str, Tensor], name: str, layout: Layout, images: Tensor, indices: Tensor
-    ) -> Tensor:
+        alive = _channels_second(output.raw, output.layout).flatten(2).any(dim=2)
+        weights = _wide_weights(self.model)
+        images = images.to(torch.promote_types(images.dtype, torch.float32))
         maps = []
-        for image, index in zip(images.split(1), indices, strict=True):
-            replay = Replay(self.model, name, image, weights, layout.batch)
-            channels = _channels_second(replay.features, layout)
-            alive = channels.flatten(2).any(dim=2)[0].nonzero()[:, 0]
-            scores = self._logits(replay, layout, alive)[:, index]
-            ablated = scores[0].repeat(channels.shape[1]).index_put((alive,), scores[1:])
-            maps.append(ablation_cam(layout.read(replay.features), scores[:1], ablated[None]))
+        with torch.autocast(images.device.type, enabled=False), eager(self.model):
+            for image, channels, index in zip(images.split(1), alive, indices, strict=True):
+                passes = partial(_ablated_pass, self.model, weights, name, output.layout, image)
+                maps.append(_map_from(passes, channels, index, copies_per_pass(image, self.batch_size)))
         return torch.cat(maps)
 
-    def _logits(self, replay: Replay, layout: Layout, channels: Tensor) -> Tensor:
-        """Logits ``(1 + N, classes)``: of the unchanged activations, then with each of N channels set to zero."""
-        for way in WAYS[:-1]:
-            with suppress(Exception):  # a model may do anything that does not go with being repeated in this way
-                logits = self._passes(replay, layout, channels, way)
-                if _same(logits[:1], replay.logits):
-                    return logits
-        return self._passes(replay, layout, channels, WAYS[-1])
 
-    def _passes(self, replay: Replay, layout: Layout, channels: Tensor, way: Way) -> Tensor:
-        features = replay.features
-        kept = _channels_second(features, layout).shape[1]
-        # The unchanged activations are the first copy, and all passes have one size: what rounding does to the logits
-        # is the same for all, and cancels in their differences.
-        jobs = torch.cat([channels.new_tensor([kept]), channels])
-        passes = math.ceil(len(jobs) / self._size(replay, way))
-        size = math.ceil(len(jobs) / passes)
-        jobs = torch.cat([jobs, jobs[:1].expand(passes * size - len(jobs))])
-        found = []
-        for chunk in jobs.split(size):
-            hidden = one_hot(chunk, kept + 1)[:, :kept].bool().view(size, kept, *[1] * (features.ndim - 2))
-            copies = torch.cat([features] * size, dim=layout.batch)
-            _channels_second(copies, layout).masked_fill_(hidden, 0)
-            found.append(replay(copies, way))
-        return torch.cat(found)[: len(channels) + 1]
+def _map_from(ablated_pass: AblatedPass, alive: Tensor, index: Tensor, most: int) -> Tensor:
+    """Map ``(1, 1, *spatial)`` of one image from passes of at most ``most`` copies, one per channel that is not zero.
 
-    def _size(self, replay: Replay, way: Way) -> int:
-        if self.batch_size is None and not way.memory:
-            elements = ELEMENTS if replay.image.device.type == "cpu" else ACCELERATOR_ELEMENTS
-            return max(1, elements // replay.features.numel())
-        return copies_per_pass(replay.image, self.batch_size)
+    The unchanged image is the first copy, and all passes have the same size: rounding changes the logits of all copies
+    equally, and cancels in their differences.
+    """
+    hidden = torch.diag(alive)[alive]  # one row per copy, True at its channel
+    hidden = torch.cat([hidden.new_zeros(1, len(alive)), hidden])
+    passes = math.ceil(len(hidden) / most)
+    size = math.ceil(len(hidden) / passes)
+    padding = hidden.new_zeros(passes * size - len(hidden), len(alive))
+    found = [ablated_pass(rows) for rows in torch.cat([hidden, padding]).split(size)]
+    features, _ = found[0]
+    scores = torch.cat([logits[:, index] for _, logits in found])[: len(hidden)]
+    ablated = scores[0].repeat(len(alive)).masked_scatter(alive, scores[1:])
+    return ablation_cam(features, scores[:1], ablated[None])
+
+
+def _ablated_pass(
+    model: nn.Module, weights: dict[str, Tensor], layer: str, layout: Layout, image: Tensor, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One pass of N copies of an image, with the channels ``hidden``, bool ``(N, K)``, set to zero in each copy.
+
+    The hook changes a copy of the output: the model may use the same memory elsewhere.
+    """
+    kept = []
+
+    def hide(module: nn.Module, inputs: object, output: object) -> object:
+        value = cast(Tensor, take_tensor(output)).clone()  # one tensor, as the pass for the logits has checked
+        channels = _channels_second(value, layout)
+        channels.masked_fill_(hidden.view(*hidden.shape, *[1] * (channels.ndim - 2)), 0)
+        kept.append(layout.read(value)[:1].clone())  # the model may write to what it is given
+        return put_tensor(output, value)
+
+    handle = model.get_submodule(layer).register_forward_hook(hide)
+    try:
+        copies = torch.cat([image] * len(hidden))
+        output = functional_call(model, weights, (copies,)) if weights else model(copies)
+    finally:
+        handle.remove()
+    return kept[0], as_logits(output, len(hidden))
+
+
+def _wide_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Float32 copies, by name, of the parameters and buffers of half precision."""
+    named = chain(model.named_parameters(), model.named_buffers())
+    return {name: value.float() for name, value in named if value.dtype in (torch.bfloat16, torch.float16)}
 
 
 def _channels_second(output: Tensor, layout: Layout) -> Tensor:
@@ -183,8 +193,3 @@ def _closed_form(head: Head, features: Tensor, logits: Tensor, indices: Tensor) 
     dtype = torch.promote_types(features.dtype, torch.float32)
     drops = head.weight.flatten(1)[indices].to(dtype) * features.flatten(2).mean(dim=2, dtype=dtype)
     return _map_of_drops(features, logits.gather(1, indices[:, None])[:, 0], drops)
-
-
-def _same(found: Tensor, expected: Tensor) -> bool:
-    tolerance = max(0.01, 4 * torch.finfo(expected.dtype).eps)
-    return bool(((found - expected).abs() <= tolerance * expected.abs().max() + 1e-6).all())

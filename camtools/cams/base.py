@@ -1,4 +1,4 @@
-"""What every activation map shares: chunks, the borrowed model, upsampling to the input size."""
+"""What all activation maps share: chunks, the borrowed model, upsampling to the input size."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ NOT_CHANNELS_LAST = "view size is not compatible"  # torch's words when Tensor.v
 class ActivationMap(ABC):
     """Base of the activation maps: ``maps = cam(images, target)``.
 
-    A subclass says how the maps of one chunk come about (:meth:`layer_maps`); this class cuts the batch into chunks,
-    borrows the model, and upsamples. The model is in evaluation mode meanwhile and given back as it was: training
+    A subclass computes the maps of one chunk (:meth:`layer_maps`). This class cuts the batch into chunks, borrows the
+    model, and upsamples. The model runs in evaluation mode and is given back as it was: training
     flags, ``requires_grad``, no gradient in its parameters, no hook left, also when its forward raises. Gradients are
     switched on where they are needed, so it works under ``torch.no_grad()`` and ``torch.inference_mode()``. Under
     ``torch.autocast`` the passes through the model are cast, and the maps made from them are float32.
@@ -33,19 +33,19 @@ class ActivationMap(ABC):
     Args:
         model: classifier ``(B, C, *spatial) -> (B, K)`` logits (or ``(B,)``: one logit), on the images' device. Any
             floating-point type; images are cast to the type of its first parameter and given in the channels-last
-            memory format, unless the model cannot take it. Of a model compiled by ``torch.compile``, the layers are
-            read uncompiled; only passes that read no layer (those of Score-CAM) run compiled.
+            memory format, unless the model cannot take it. For a model compiled by ``torch.compile``, the layers
+            are read uncompiled; only passes that read no layer (the masked passes of Score-CAM) run compiled.
         layers: names of submodules as in ``model.named_modules()`` of the uncompiled model, or these modules
             themselves; one map for each.
-        batch_size: images per pass. None: what is fast, on a CPU 4 images of 256 x 256 or the same number of pixels,
-            elsewhere the whole batch.
+        batch_size: images per pass. None: on a CPU 4 images of 256 x 256 pixels or the same number of pixels, elsewhere
+            the whole batch.
         reshape: from the output of a layer to ``(B, K, *spatial)``, applied to its gradients as well:
             :class:`~camtools.cams.Tokens` for the tokens ``(B, N, K)`` of a vision transformer, or any function. None:
             channels are looked for on axis 1 or the last one, where the model's own functions put them.
 
     Raises:
-        ValueError: an unknown layer name (the message lists near ones), a batch size below 1, or no model in Python
-            (a scripted or exported one runs its layers unseen).
+        ValueError: an unknown layer name (the message lists near ones), a batch size below 1, or a model that is
+            not in Python (the layers of a scripted or exported model cannot be read).
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ActivationMap(ABC):
         reshape: Reshape | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, or None for the whole batch, got {batch_size}")
+            raise ValueError(f"expected batch_size >= 1, or None for the default, found {batch_size}")
         self.model = bare_model(model)
         self.layers = check_layers(self.model, layers)
         self.batch_size = batch_size
@@ -77,8 +77,8 @@ class ActivationMap(ABC):
             (bilinear or trilinear, ``align_corners=False``) to the input size, on the images' device.
 
         Raises:
-            ValueError: images that are no floating-point tensor ``(B, C, *spatial)`` on the model's device, a target
-                that is no class of the model, a layer that does not run exactly once or whose output cannot be read
+            ValueError: images that are not a floating-point tensor ``(B, C, *spatial)`` on the model's device, a target
+                that is not a class of the model, a layer that does not run exactly once or whose output cannot be read
                 as activations, a model that does not return logits.
         """
         check_images(images, self.model)

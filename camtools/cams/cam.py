@@ -42,7 +42,7 @@ def class_activation_map(activations: Tensor, weights: Tensor) -> Tensor:
     if activations.ndim < 3 or weights.shape != activations.shape[:2]:
         raise ValueError(
             "expected activations (B, K, *spatial) and weights (B, K), "
-            f"got {tuple(activations.shape)} and {tuple(weights.shape)}"
+            f"found {tuple(activations.shape)} and {tuple(weights.shape)}"
         )
     dtype = torch.promote_types(activations.dtype, torch.float32)
     channels = activations.flatten(2).to(dtype)
@@ -100,8 +100,8 @@ class CAM(ActivationMap):
             mismatch = head_mismatch(self.head, name, features, logits)
             if mismatch is not None:
                 raise ValueError(
-                    f"CAM {mismatch}; choose the layer that the model averages, name its head with head=..., "
-                    "or use GradCAM"
+                    f"{mismatch}; choose the layer that the model averages, name its head with head=..., or use "
+                    "GradCAM instead of CAM"
                 )
         weights = self.head.weight.flatten(1)[class_indices(logits, target)]
         return [class_activation_map(activations[name], weights) for name in self.layers]
@@ -111,7 +111,7 @@ def _find_head(model: nn.Module, name: str | None) -> Head:
     heads = linear_heads(model)
     if not heads or name not in (None, *heads):
         raise ValueError(
-            f"CAM needs a head, a linear layer or 1x1 convolution; got head={name!r}, "
-            f"{type(model).__name__} has {', '.join(heads) or 'none'}; use GradCAM for other models"
+            f"expected head to name a linear layer or 1x1 convolution, found {name!r} in {type(model).__name__}, which "
+            f"has {', '.join(heads) or 'none'}; use GradCAM for models without a head"
         )
     return heads[name] if name is not None else list(heads.values())[-1]

@@ -21,7 +21,7 @@ _lazy_clone = getattr(torch, "_lazy_clone", torch.clone)
 
 
 def lazy_clone(value: Tensor) -> Tensor:
-    """A copy that is made only when one side is written to, where torch can: not of memory that NumPy has made, say."""
+    """A copy that is made when one side is written to, or at once where torch cannot wait (memory from NumPy)."""
     try:
         return _lazy_clone(value)
     except RuntimeError:
@@ -54,7 +54,7 @@ class LayerOutput(NamedTuple):
         """Gradients of ``raw`` as ``(B, K, *spatial)``.
 
         Raises:
-            ValueError: all of them are those of tokens that are not read.
+            ValueError: only tokens that are not read have gradients.
         """
         read = self.layout.read(gradients)
         if read.numel() < gradients.numel() and not bool(read.any()) and bool(gradients.any()):
@@ -70,7 +70,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put a model in evaluation mode and give every submodule its own training flag back, also after an error.
 
     Raises:
-        ValueError: a model that has no such mode, as one that ``torch.export`` made.
+        ValueError: a model without this mode, such as a model from ``torch.export``.
     """
     flags = [(module, module.training) for module in model.modules()]
     try:
@@ -78,8 +78,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             model.eval()
         except NotImplementedError as error:
             raise ValueError(
-                f"expected a model in Python, found {type(model).__name__} of torch.export, whose layers run unseen "
-                f"({error}); pass the network that was exported"
+                f"expected a model in Python, found {type(model).__name__} of torch.export, whose layers cannot be "
+                f"read ({error}); pass the network that was exported"
             ) from error
         yield
     finally:
@@ -134,8 +134,8 @@ def forward_with_activations(
     missing = [name for name in layers if name not in kept]
     if missing:
         raise ValueError(
-            f"layer {missing[0]!r} did not run in the forward pass; choose a layer that the model calls as a module "
-            "(a scripted model does not call its own: pass the original model)"
+            f"expected layer {missing[0]!r} to run in the forward pass, found that it did not; choose a layer that the "
+            "model calls as a module (a scripted model does not call its own: pass the original model)"
         )
     return logits, kept
 
@@ -152,20 +152,20 @@ def _keep(
     output: Any,
 ) -> object:
     if name in kept:
-        raise ValueError(f"layer {name!r} runs more than once in one forward pass; choose a layer that runs once")
+        raise ValueError(f"expected layer {name!r} to run once per forward pass, found a second run; choose another")
     raw = take_tensor(output)
     if raw is None or not raw.is_floating_point():
         found = type(output).__name__ if raw is None else f"{tuple(raw.shape)} of {raw.dtype}"
         raise ValueError(
-            f"layer {name!r} must return one tensor (B, K, *spatial) with {len(shape)} dimensions like the images, "
-            f"got {found}; choose a convolutional layer, or one inside {name!r}"
+            f"expected layer {name!r} to return one tensor (B, K, *spatial) with {len(shape)} dimensions like the "
+            f"images, found {found}; choose a convolutional layer, or one inside {name!r}"
         )
     if watch.axes(raw) is None and inputs and isinstance(inputs[0], Tensor) and inputs[0].shape == raw.shape:
         watch.note(raw, watch.axes(inputs[0]) or ())  # a function that torch does not show, an activation mostly
     layout = find_layout(name, raw, shape, reshape, watch)
     # A lazy clone copies only when one side is written to: free for most models, and in-place operations of the
-    # model, before or after, cannot reach what is kept (nor do they meet a leaf, which autograd refuses). It is
-    # private in torch; where it is missing, a plain copy does.
+    # model, before or after, cannot reach what is kept (nor change a leaf, which autograd refuses). It is
+    # private in torch; without it, a plain copy is made.
     value = lazy_clone(raw)
     if differentiable:
         if not value.requires_grad:

@@ -26,7 +26,7 @@ def confidence_weights(confidence: Tensor, blank: Tensor) -> Tensor:
 
     .. math:: \alpha_k = \frac{c_k [c_k \ge c_0]}{\sum_j c_j [c_j \ge c_0]}
 
-    A mask under which the classifier is less confident than for a blank image is not to be trusted.
+    A mask with which the classifier is less confident than for a blank image is not trusted.
 
     Source: Cfd-CAM (Chen et al., 2023), section 2, step 3.
 
@@ -58,10 +58,10 @@ class CfdCAM(ActivationMap):
     multiplied by the confidence of the image itself. Maps are made of the image at every scale (resized bilinearly),
     brought back to its size and averaged. They lie in [0, 1].
 
-    The time is that of the masked passes: K for each layer at each scale, of s x s times the pixels at scale s. The
-    masks are made and scored chunk by chunk, so the memory is bounded by ``batch_size``. What is exact and faster:
-    constant channels share one pass, ranges and the weighted sum are computed at the resolution of the layer.
-    What changes the map: ``scoring_dtype=torch.bfloat16`` rounds the confidences (less than 1e-3 of the map, see
+    The masked passes take the time: K per layer and scale, each on s x s times the pixels at scale s. The masks are
+    made and scored chunk by chunk, so the memory is bounded by ``batch_size``. Two shortcuts are exact:
+    constant channels share one pass, and the weighted sum is computed at the resolution of the layer. Two options
+    change the map: ``scoring_dtype=torch.bfloat16`` rounds the confidences (less than 1e-3 of the map, see
     docs/methods/cfdcam.md), and ``channel_share`` leaves channels out.
 
     Source: Chen et al., A Novel Confidence Induced Class Activation Mapping for MRI Brain Tumor Segmentation, 2023,
@@ -74,8 +74,8 @@ class CfdCAM(ActivationMap):
         scales: sizes of the image relative to its own, > 0.
         batch_size: images per pass, masked or not; see :class:`~camtools.cams.base.ActivationMap`.
         scale_by_confidence: scale each map to [0, 1] and multiply it by the confidence of the image.
-        channel_share: share of the channels whose confidence is computed, in (0, 1]. Below 1, those whose masks cover
-            the masks of all best are taken, and the confidences of the others predicted from them
+        channel_share: share of the channels whose confidence is computed, in (0, 1]. Below 1, the channels whose masks
+            cover the masks of all channels best are scored, and the other confidences are predicted from them
             (``camtools.cams.representatives.predicted_confidences``); every channel keeps its mask in the sum.
         scoring_dtype: type of the masked passes, under ``torch.autocast``; None: the model's own. The image itself is
             classified in the model's own type either way.
@@ -108,9 +108,9 @@ class CfdCAM(ActivationMap):
     ) -> None:
         super().__init__(model, layers, batch_size, reshape)
         if not scales or min(scales) <= 0:
-            raise ValueError(f"scales must be at least one positive number, got {tuple(scales)}; 1.0 keeps the image")
+            raise ValueError(f"expected one or more scales > 0, found {tuple(scales)}; 1.0 keeps the image")
         if not 0 < channel_share <= 1:
-            raise ValueError(f"channel_share must lie in (0, 1], 1 for the exact map, got {channel_share}")
+            raise ValueError(f"expected channel_share in (0, 1], found {channel_share}; 1 gives the exact map")
         self.scales = tuple(scales)
         self.scale_by_confidence = scale_by_confidence
         self.channel_share = channel_share

@@ -74,8 +74,8 @@ def bias_gradient_map(gradients: Tensor, bias: Tensor, normalize: Normalize = "c
     Args:
         gradients: :math:`g = \partial y / \partial z` at the output z of the layer, ``(B, K, *spatial)``.
         bias: b, ``(K,)``.
-        normalize: ``"channel"``: by the extremes of each channel, as the equation says; ``"layer"``: by those of all
-            channels of the layer, as the authors' code does.
+        normalize: ``"channel"``: by the extremes of each channel, as in the equation; ``"layer"``: by the extremes
+            over all channels of the layer, as in the authors' code.
 
     Returns:
         ``(B, 1, *spatial)``, >= 0, computed in at least float32.
@@ -89,10 +89,10 @@ def bias_gradient_map(gradients: Tensor, bias: Tensor, normalize: Normalize = "c
         tensor([[[[0.5000, 1.5000, 1.0000]]]])
     """
     if normalize not in ("channel", "layer"):
-        raise ValueError(f"normalize must be 'channel' (the papers) or 'layer' (the authors' code), got {normalize!r}")
+        raise ValueError(f"expected normalize='channel' (papers) or 'layer' (authors' code), found {normalize!r}")
     if gradients.ndim < 3 or bias.shape != gradients.shape[1:2]:
         raise ValueError(
-            f"expected gradients (B, K, *spatial) and a bias (K,), got {tuple(gradients.shape)} and {tuple(bias.shape)}"
+            f"expected gradients (B, K, *spatial) and bias (K,), found {tuple(gradients.shape)} and {tuple(bias.shape)}"
         )
     dtype = torch.promote_types(gradients.dtype, torch.float32)
     sizes, factors = gradients.flatten(2).abs().to(dtype), bias.abs().to(dtype)
@@ -147,15 +147,15 @@ class FullGrad(ActivationMap):
         known = bias_layers(bare_model(model))
         if not known:
             raise ValueError(
-                f"FullGrad needs a convolution or normalisation with a bias, {type(model).__name__} has none; "
-                "use GradCAM"
+                f"expected a convolution or normalisation with a bias, found none in {type(model).__name__}; use "
+                "GradCAM instead"
             )
         super().__init__(model, known if layers is None else layers, batch_size)
         without = [name for name in self.layers if name not in known]
         if without:
             raise ValueError(
-                f"layer {without[0]!r} ({self.model.get_submodule(without[0])}) is no convolution or normalisation "
-                f"with a bias; the model has {', '.join(known)}; layers=None takes all of them"
+                f"expected layers that are convolutions or normalisations with a bias, found {without[0]!r} "
+                f"({self.model.get_submodule(without[0])}); the model has {', '.join(known)}; layers=None takes all"
             )
         self.all_layers = layers is None
         self.normalize = normalize
@@ -184,7 +184,7 @@ class FullGrad(ActivationMap):
                 handle.remove()
         missing = [name for name in self.layers if name not in ran]
         if missing and not self.all_layers:
-            raise ValueError(f"layer {missing[0]!r} did not run in the forward pass; choose others, or layers=None")
+            raise ValueError(f"expected layer {missing[0]!r} to run, but it did not; choose others, or layers=None")
         gradient = activation_gradients(logits, class_indices(logits, target), {"of the input": images})["of the input"]
         total += bias_gradient_map(gradient * images.detach(), total.new_ones(images.shape[1]), self.normalize)
         return [total]
@@ -202,10 +202,10 @@ class FullGrad(ActivationMap):
             return output
         if len(output) != len(total):
             raise ValueError(
-                f"layer {name!r} runs on {len(output)} samples for {len(total)} images: expected one for each; "
+                f"expected layer {name!r} to run on one sample per image, found {len(output)} for {len(total)} images; "
                 "choose other layers, or GradCAM"
             )
-        if not output.requires_grad:  # it does not see the images, as of a fixed grid of positions
+        if not output.requires_grad:  # it does not depend on the images, such as a fixed grid of positions
             output = output.detach().requires_grad_()
 
         def add(gradients: Tensor) -> None:

@@ -19,8 +19,8 @@ def check_shapes(activations: Tensor, gradients: Tensor) -> None:
     """
     if activations.shape != gradients.shape or activations.ndim < 3:
         raise ValueError(
-            "activations and gradients must have the same shape (B, K, *spatial), "
-            f"got {tuple(activations.shape)} and {tuple(gradients.shape)}"
+            "expected activations and gradients of the same shape (B, K, *spatial), "
+            f"found {tuple(activations.shape)} and {tuple(gradients.shape)}"
         )
 
 

@@ -48,13 +48,13 @@ def head_mismatch(head: Head, name: str, features: Tensor, logits: Tensor, toler
     averages = features.flatten(2).mean(dim=2, dtype=torch.float32)
     if weights.shape != (logits.shape[1], averages.shape[1]):
         return (
-            f"needs a head with {averages.shape[1]} inputs, the channels of layer {name!r}, and "
-            f"{logits.shape[1]} outputs; found {head} with weights {tuple(weights.shape)}"
+            f"expected a head with {averages.shape[1]} inputs, the channels of layer {name!r}, and "
+            f"{logits.shape[1]} outputs, found {head} with weights {tuple(weights.shape)}"
         )
     bias = weights.new_zeros(()) if head.bias is None else head.bias.float()
     terms = averages[:, None] * weights
     magnitude = terms.abs().sum(dim=2) + bias.abs() + 1e-6
     share = max(tolerance, 4 * torch.finfo(logits.dtype).eps)
     if bool(((terms.sum(dim=2) + bias - logits).abs() > share * magnitude).any()):
-        return f"needs logits that are the head of the global average of layer {name!r}, which they are not ({head})"
+        return f"expected logits that are the head of the global average of layer {name!r}, found others ({head})"
     return None

@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 
 
 def take_tensor(output: object) -> Tensor | None:
-    """The one tensor that a layer returns, by itself or alone in a tuple or list (beside None, say)."""
+    """The one tensor that a layer returns, directly or as the only tensor in a tuple or list."""
     if isinstance(output, list | tuple):
         tensors = [part for part in output if isinstance(part, Tensor)]
         return tensors[0] if len(tensors) == 1 else None
@@ -41,7 +41,7 @@ def take_tensor(output: object) -> Tensor | None:
 
 
 def put_tensor(output: object, value: Tensor) -> object:
-    """The output of a layer with another tensor in the place of its one tensor."""
+    """The output of a layer with its one tensor replaced."""
     if not isinstance(output, list | tuple):
         return value
     parts = [value if isinstance(part, Tensor) else part for part in output]
@@ -49,13 +49,14 @@ def put_tensor(output: object, value: Tensor) -> object:
 
 
 def find_layout(name: str, output: Tensor, images: torch.Size, reshape: Reshape | None, watch: Watch) -> Layout:
-    """Find out how the output of a layer is read, and check that it can be.
+    """Find out how to read the output of a layer, and check that it can be read.
 
     Args:
         name: of the layer, for messages.
         output: of the layer.
         images: shape of the images.
-        reshape: what the user says; None or :class:`Tokens` leaves outputs like the images to what was watched.
+        reshape: given by the user. None or :class:`Tokens`: outputs with the dimensions of the images are read as
+            watched.
         watch: of the forward pass.
 
     Raises:
@@ -70,9 +71,9 @@ def find_layout(name: str, output: Tensor, images: torch.Size, reshape: Reshape 
         layout = _of_function(name, output, images, reshape)
     else:
         raise ValueError(
-            f"layer {name!r} must return one tensor (B, K, *spatial) with {len(images)} dimensions like the images, "
-            f"got {tuple(output.shape)}; choose a convolutional layer, or for tokens (B, N, C) pass reshape=Tokens() "
-            "of camtools.cams"
+            f"expected layer {name!r} to return one tensor (B, K, *spatial) with {len(images)} dimensions like the "
+            f"images, found {tuple(output.shape)}; choose a convolutional layer, or for tokens (B, N, C) pass "
+            "reshape=Tokens() of camtools.cams"
         )
     _check(name, output, layout, images)
     return layout
@@ -82,12 +83,15 @@ def _check(name: str, output: Tensor, layout: Layout, images: torch.Size) -> Non
     try:
         found = layout.read(output.detach())
     except (RuntimeError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"reshape cannot read layer {name!r} of shape {tuple(output.shape)}: {error}") from error
+        raise ValueError(
+            f"expected a reshape that reads layer {name!r} of shape {tuple(output.shape)}, found an error: {error}"
+        ) from error
     if not isinstance(found, Tensor) or found.ndim != len(images) or len(found) != images[0] or not found.numel():
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(
-            f"layer {name!r} must give activations (B, K, *spatial) with B = {images[0]} and {len(images)} dimensions "
-            f"like the images, found {shape} from its output {tuple(output.shape)}; choose another layer or reshape"
+            f"expected activations (B, K, *spatial) of layer {name!r} with B = {images[0]} and {len(images)} "
+            f"dimensions like the images, found {shape} from its output {tuple(output.shape)}; choose another layer "
+            "or reshape"
         )
 
 
@@ -95,7 +99,7 @@ def _of_spatial(name: str, shape: torch.Size, images: torch.Size, axes: Axes | N
     last = len(shape) - 1
     if shape[0] != images[0]:
         raise ValueError(
-            f"layer {name!r} must give activations (B, K, *spatial) with B = {images[0]} like the images, found "
+            f"expected activations (B, K, *spatial) of layer {name!r} with B = {images[0]} like the images, found "
             f"{tuple(shape)}; choose a layer that runs once for each image"
         )
     known = [axis for axis in range(len(shape)) if axes is not None and axes[axis] & CHANNEL]
@@ -103,10 +107,10 @@ def _of_spatial(name: str, shape: torch.Size, images: torch.Size, axes: Axes | N
         first, second = _misfit(shape[2:], images[2:]), _misfit(shape[1:-1], images[2:])
         known = [1]
         if second <= min(first, 1):
-            found = "either of both" if first <= 1 else f"(B, *spatial, K) with K = {shape[-1]}"
+            layouts = "both layouts" if first <= 1 else "(B, *spatial, K)"
             raise ValueError(
-                f"expected activations (B, K, *spatial) of layer {name!r} and cannot tell: its shape {tuple(shape)} "
-                f"for images {tuple(images)} looks like {found}; {ADVICE}"
+                f"expected activations (B, K, *spatial) of layer {name!r}, found {tuple(shape)} for images "
+                f"{tuple(images)}, which fits {layouts}; {ADVICE}"
             )
     if 1 not in known and last not in known:
         raise ValueError(
@@ -121,14 +125,14 @@ def _of_spatial(name: str, shape: torch.Size, images: torch.Size, axes: Axes | N
 
 
 def _check_order(name: str, shape: torch.Size, others: list[int]) -> None:
-    """Check that the axes other than the channels are the samples and those of the images, in their order."""
+    """Check that the remaining axes are the samples and the spatial axes of the images, in this order."""
     spaces = zip(others[1:], range(len(others) - 1), strict=True)
     if others[0] & BATCH and all(value & BATCH or value == space(axis) for value, axis in spaces):
         return
     raise ValueError(
-        f"layer {name!r} of shape {tuple(shape)} does not hold one value for each position of the images, with their "
-        "axes in order (it holds windows, or transposed images); choose another layer, or pass a reshape of your own, "
-        "from its output to (B, K, *spatial)"
+        f"expected layer {name!r} to hold one value per position of the images, with their axes in order, found "
+        f"another order in its output {tuple(shape)} (windows, or transposed images); choose another layer, "
+        "or pass your own reshape from its output to (B, K, *spatial)"
     )
 
 
@@ -144,16 +148,16 @@ def _of_tokens(
     shape = tuple(output.shape)
     batch = 0 if reshape.batch_first else 1
     if output.ndim != 3:
-        raise ValueError(f"layer {name!r} returns {shape}: reshape=Tokens() reads (B, N, C) only; choose another layer")
+        raise ValueError(f"expected tokens (B, N, C) of layer {name!r}, found {shape}; choose another layer or reshape")
     if shape[batch] != images[0] or (axes is not None and not axes[batch] & BATCH):
         raise ValueError(
-            f"layer {name!r} returns {shape}, whose axis {batch} does not hold the B = {images[0]} images; "
+            f"expected layer {name!r} to hold the B = {images[0]} images on axis {batch}, found {shape}; "
             f"pass reshape=Tokens(batch_first={batch == 1}), or choose another layer"
         )
     if axes is not None and not axes[2] & CHANNEL:
         raise ValueError(
-            f"layer {name!r} returns {shape}, whose last axis does not hold channels; pass a reshape of your own, "
-            "from the output to (B, K, *spatial), or choose another layer"
+            f"expected layer {name!r} to hold channels on the last axis, found {shape}, where it does not; pass your "
+            "own reshape from the output to (B, K, *spatial), or choose another layer"
         )
     grids = {grid for group in watch.grids.values() for grid in group}
 
@@ -176,7 +180,7 @@ def _channel_axis(output: Tensor, reshape: Reshape) -> int | None:
     indices = torch.arange(output.numel(), dtype=torch.float64, device=output.device).view(output.shape)
     try:
         taken = reshape(indices)
-    except RuntimeError:  # it may insist on the type or use parameters: only what needs the axis is then refused
+    except RuntimeError:  # a reshape may need its own dtype or parameters: only methods that need the axis are refused
         return None
     if taken.ndim < 2 or taken.numel() == 0 or not bool((taken == taken.round()).all()):
         return None

@@ -82,8 +82,8 @@ class LTGradCAM(LTActivationMap):
         S = \sum_l \psi\Big(ReLU\Big(\sum_k f_k^l \,
         \frac{1}{N_l} \sum_i \mathbb{I}(g_k^l(i) \ge \delta_k^l) \, g_k^l(i)\Big)\Big)
 
-    The mean is over all N positions, not only those that are kept. The ReLU is that of Grad-CAM (eq. 3), which eq. 11
-    leaves out; it changes nothing where the activations are nowhere negative. The maps are not normalised before they
+    The mean is over all N positions, not only the kept ones. The ReLU comes from Grad-CAM (eq. 3); eq. 11 leaves it
+    out. It changes nothing where the activations are nowhere negative. The maps are not normalised before they
     are added; see :class:`LTActivationMap`.
 
     Source: LTGrad-CAM (Dong et al., 2023), eq. 11; five stages of VGG-16 and percentile 20 in the paper.
@@ -156,8 +156,8 @@ class LTLayerCAM(LTActivationMap):
 class LTFullGrad(FullGrad):
     """LTFullGrad: FullGrad from truncated gradients; the layers are added up in FullGrad itself.
 
-    The gradients of the layers' feature maps are truncated (:func:`truncate_gradients`), each channel by itself. That
-    of the input is not: eq. 9 truncates "a certain target feature map", which the input is not.
+    The gradients of the layers' feature maps are truncated (:func:`truncate_gradients`), each channel separately. The
+    gradient of the input is not: eq. 9 truncates "a certain target feature map", which the input is not.
 
     Source: LTGrad-CAM (Dong et al., 2023), eq. 6-7 in eq. 10.
 

@@ -1,4 +1,4 @@
-"""Score an image under many masks, one for each channel of a layer: what Score-CAM spends its time on."""
+"""Score an image under one mask per channel of a layer, which takes most of the time of Score-CAM."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def masked_scores(
     """Score every image under the mask of each of its channels (:func:`channel_masks`).
 
     Masks are made chunk by chunk on the device, straight into the memory that the model reads: what they take is
-    bounded by the chunk. A chunk goes on with the channels of the next image where one image ends. Constant channels
-    (dead ReLUs, mostly) have the mask zero: one of them is scored for all those of an image.
+    bounded by the chunk. Where the channels of one image end, a chunk continues with the next image. Constant channels
+    (mostly dead ReLUs) have the mask zero: one of them is scored for all constant channels of an image.
 
     Args:
         model: classifier of masked images. All passes of a compiled model have one shape, so it is compiled once.

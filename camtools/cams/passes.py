@@ -72,28 +72,28 @@ def check_images(images: object, model: nn.Module) -> None:
         >>> import torch
         >>> check_images(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.nn.Flatten())
         Traceback (most recent call last):
-        ValueError: images must be of floating point, as the model was trained on them, got torch.uint8; ...
+        ValueError: expected floating-point images, scaled as in training, found torch.uint8; ...
     """
     if not isinstance(images, Tensor):
         raise ValueError(
-            f"images must be a tensor (B, C, H, W) or (B, C, X, Y, Z), got {type(images).__name__}; "
-            "for NumPy: torch.from_numpy(images), with the channels on axis 1"
+            f"expected images as a tensor (B, C, H, W) or (B, C, X, Y, Z), found {type(images).__name__}; "
+            "for NumPy, pass torch.from_numpy(images) with the channels on axis 1"
         )
     if images.ndim not in (4, 5):
         raise ValueError(
-            f"images must be (B, C, H, W) or (B, C, X, Y, Z), got shape {tuple(images.shape)}; "
-            "a single image needs a batch dimension: images[None]"
+            f"expected images (B, C, H, W) or (B, C, X, Y, Z), found shape {tuple(images.shape)}; "
+            "give a single image a batch dimension: images[None]"
         )
     if not images.is_floating_point():
         raise ValueError(
-            f"images must be of floating point, as the model was trained on them, got {images.dtype}; "
-            "for pictures in 0..255 mostly images.float() / 255"
+            f"expected floating-point images, scaled as in training, found {images.dtype}; "
+            "for values in 0..255 this is usually images.float() / 255"
         )
     devices = {parameter.device for parameter in model.parameters()}
     if devices and "meta" not in {device.type for device in devices} and images.device not in devices:
         raise ValueError(
-            f"images must be on the device of the model, {', '.join(sorted(map(str, devices)))}, got {images.device}; "
-            "move them: images.to(device)"
+            f"expected images on the device of the model, {', '.join(sorted(map(str, devices)))}, found "
+            f"{images.device}; move them with images.to(device)"
         )
 
 

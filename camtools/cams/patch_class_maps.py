@@ -21,7 +21,7 @@ class _Classifier(Protocol):
 
 
 def class_distribution(scores: Tensor, present: Tensor | None = None) -> Tensor:
-    r"""Softmax over the classes that are present; those that are not get zero.
+    r"""Softmax over the classes that are present; absent classes get zero.
 
     .. math:: q_k(i) = \frac{y_k \exp M_k(i)}{\sum_j y_j \exp M_j(i)}
 
@@ -47,7 +47,7 @@ def class_distribution(scores: Tensor, present: Tensor | None = None) -> Tensor:
     if scores.ndim != 5 or (present is not None and present.shape != scores.shape[:3]):
         found = "None" if present is None else tuple(present.shape)
         raise ValueError(
-            f"expected scores (B, N, K, H, W) and present (B, N, K), got {tuple(scores.shape)} and {found}"
+            f"expected scores (B, N, K, H, W) and present (B, N, K), found {tuple(scores.shape)} and {found}"
         )
     if present is not None:
         present = present.to(scores.device, torch.bool)
@@ -76,8 +76,8 @@ class PatchClassMaps:
             :class:`camtools.networks.ResNet38`; used in evaluation mode and left as it was.
         grid: the patches.
         scales: sizes relative to ``input_size``, each > 0.
-        input_size: side, in pixels, that the classifier was trained at; None: that of the patches.
-        batch_size: patches a pass at scale 1, fewer at larger scales; None: as many as are fast on the device.
+        input_size: side, in pixels, of the images the classifier was trained on; None: the side of the patches.
+        batch_size: patches per pass at scale 1, fewer at larger scales; None: as many as are fast on the device.
 
     Raises:
         ValueError: no scale, or one that is not positive; a network without ``class_maps``.
@@ -101,11 +101,11 @@ class PatchClassMaps:
     ) -> None:
         if not hasattr(network, "class_maps"):
             raise ValueError(
-                f"{type(network).__name__} has no class_maps(images) -> (B, K, h, w); take a classifier of "
-                "camtools.networks or add the method"
+                f"expected a network with class_maps(images) -> (B, K, h, w), found {type(network).__name__}; take a "
+                "classifier of camtools.networks or add the method"
             )
         if not scales or min(scales) <= 0:
-            raise ValueError(f"scales must be at least one positive number, got {tuple(scales)}")
+            raise ValueError(f"expected one or more scales > 0, found {tuple(scales)}")
         self.network = network
         self.grid = grid
         self.scales = tuple(scales)

@@ -1,4 +1,4 @@
-"""Confidences of all channels from those of a few: channels whose masks look alike are alike confident."""
+"""Predict the confidences of all channels from a few: channels with similar masks have similar confidences."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def channel_vectors(activations: Tensor, ranges: tuple[Tensor, Tensor]) -> Tenso
 def representative_channels(vectors: Tensor, share: float) -> Tensor:
     """Choose channels whose masks cover those of all channels, farthest point first (Gonzalez, 1985).
 
-    The first is the one nearest to all others. Each further one is that whose mask is farthest from the masks taken so
-    far; the distance from any mask to the nearest one taken is then at most twice that of the best choice of as many.
+    The first channel has the smallest sum of distances to all others. Each further channel is the one farthest from the
+    channels chosen so far. The largest distance from a mask to the nearest chosen one is then at most twice as large as
+    for the best choice of as many channels.
 
     Args:
         vectors: masks ``(B, K, N)``, see :func:`channel_vectors`.
@@ -54,7 +55,7 @@ def representative_channels(vectors: Tensor, share: float) -> Tensor:
 
 
 def predicted_confidences(vectors: Tensor, chosen: Tensor, confidence: Tensor) -> Tensor:
-    r"""Confidences of all channels from those of some, by Gaussian-process regression of their logits on the masks.
+    r"""Predict the confidences of all channels by Gaussian-process regression of the known logits on the masks.
 
     .. math:: \hat y = \bar y + k(H, H_S) \big(k(H_S, H_S) + \varepsilon I\big)^{-1} (y_S - \bar y), \qquad
         k(H, H') = \exp\Big(-\frac{\|H - H'\|^2}{2 \ell^2}\Big)

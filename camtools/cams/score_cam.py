@@ -19,8 +19,8 @@ def score_cam(activations: Tensor, scores: Tensor) -> Tensor:
 
     .. math:: \alpha_k = \frac{e^{S_k}}{\sum_j e^{S_j}}, \qquad A(i) = ReLU\Big(\sum_k \alpha_k f_k(i)\Big)
 
-    In the paper, :math:`S_k` is the increase of the logit over that of a baseline image. The baseline adds the same
-    number to all scores, which the softmax cancels: logits give the same map without it.
+    In the paper, :math:`S_k` is the increase of the logit over the logit of a baseline image. The baseline adds the
+    same number to all scores, which the softmax cancels: logits give the same map without it.
 
     Source: Wang et al., Score-CAM, CVPR workshops 2020, eq. 7 and algorithm 1.
 
@@ -47,8 +47,8 @@ class ScoreCAM(ActivationMap):
     """Score-CAM of any layers of any classifier; see :func:`score_cam` and :class:`~camtools.cams.base.ActivationMap`.
 
     One forward pass gives the activations of all layers, then the image is scored under one mask for each channel of
-    each layer (``camtools.cams.masks.masked_scores``), so the time is that of the masked passes; the masks
-    themselves take one or two hundredths of a ResNet-18's. The channels of an image that are constant share one mask,
+    each layer (``camtools.cams.masks.masked_scores``), so the masked passes take the time; making the masks
+    takes one or two hundredths of it on a ResNet-18. The channels of an image that are constant share one mask,
     and one pass. Nothing else is left out: the map is exact.
 
     What makes the passes themselves faster: ``torch.compile(model)``, and ``model.bfloat16()`` on hardware that has it.

@@ -21,11 +21,11 @@ def check_target(target: Target, batch: int) -> Target:
     if target is None or isinstance(target, int):
         return target
     if not isinstance(target, Tensor):
-        raise ValueError(f"target must be an int, an integer tensor (B,) or None, got {type(target).__name__}")
+        raise ValueError(f"expected target to be an int, an integer tensor (B,) or None, found {type(target).__name__}")
     if target.shape != (batch,) or target.is_floating_point() or target.is_complex():
         raise ValueError(
-            f"a target tensor must hold one integer class per image, shape ({batch},), "
-            f"got shape {tuple(target.shape)} of {target.dtype}"
+            f"expected a target tensor with one integer class per image, shape ({batch},), "
+            f"found shape {tuple(target.shape)} of {target.dtype}"
         )
     return target.as_subclass(Tensor)
 
@@ -50,8 +50,8 @@ def as_logits(output: object, batch: int) -> Tensor:
         if output.ndim in (1, 2) and len(output) == batch:
             return output[:, None] if output.ndim == 1 else output
     raise ValueError(
-        f"an activation map needs a classifier that returns logits (B, K) with B = {batch}, got {_described(output)}; "
-        "wrap the model so that its forward returns the logits only: layers are then named as in the wrapper"
+        f"expected a classifier that returns logits (B, K) with B = {batch}, found {_described(output)}; "
+        "wrap the model so that its forward returns the logits only, and name the layers as in the wrapper"
     )
 
 
@@ -85,7 +85,7 @@ def class_indices(logits: Tensor, target: Target) -> Tensor:
     if lowest < 0 or highest >= classes:
         wrong = lowest if lowest < 0 else highest
         hint = "; a one-logit model takes target=None or 0" if classes == 1 else ""
-        raise ValueError(f"target {wrong} is not a class of a model with {classes} logits (0..{classes - 1}){hint}")
+        raise ValueError(f"expected target in 0..{classes - 1} for a model with {classes} logits, found {wrong}{hint}")
     return indices
 
 

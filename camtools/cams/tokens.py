@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["Tokens", "channels_first", "channels_last"]
 
-MOST_EXTRA = 16  # class and register tokens that are believed without being told
+MOST_EXTRA = 16  # class and register tokens that are accepted without ``extra``
 
 
 def channels_last(output: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def channels_last(output: Tensor) -> Tensor:
 
 
 def channels_first(output: Tensor) -> Tensor:
-    """Read ``(B, C, *spatial)`` as it is, where this cannot be seen from the model.
+    """Read ``(B, C, *spatial)`` unchanged, for models that do not show which axis holds the channels.
 
     Example:
         >>> import torch
@@ -38,16 +38,16 @@ def channels_first(output: Tensor) -> Tensor:
 class Tokens:
     """Read the tokens ``(B, N, C)`` of a vision transformer as ``(B, C, *grid)``.
 
-    The tokens of the patches come last, row by row; what comes before them (class and register tokens) is left out.
-    Other layers in the same list, whose outputs have the number of dimensions of the images, are read as without it.
-    Where tokens are in another order, give a function of your own instead, from the output of the layer to
+    The patch tokens come last, row by row; the tokens before them (class and register tokens) are left out. Other
+    layers in the same list whose outputs have the dimensions of the images are not affected. For tokens in another
+    order, pass your own function instead, from the output of the layer to
     ``(B, C, *spatial)``.
 
     Args:
         grid: number of patches along each spatial axis of the image. None: seen from the model, where it makes one
             axis of the axes of its patches; else from ``patch_size``, or from square patches that fit.
         patch_size: side of a patch in pixels, one for all axes or one for each.
-        extra: number of tokens before those of the patches. None: what is left, at most 16 unless ``grid`` is given.
+        extra: number of tokens before the patch tokens. None: all remaining ones, at most 16 unless ``grid`` is given.
         batch_first: False for ``(N, B, C)``, as in the layers of torch's own transformer.
 
     Raises:
@@ -117,7 +117,7 @@ class Tokens:
         return fitting.pop()
 
     def _fitting(self, count: int, grids: Collection[Sequence[int]], most: int) -> set[tuple[int, ...]]:
-        """Of the grids that leave the right number of other tokens, or the fewest, those that do so."""
+        """The grids that leave ``extra`` other tokens; without ``extra``, the grids that leave the fewest."""
         left = {tuple(grid): count - math.prod(grid) for grid in grids}
         if self.extra is not None:
             return {grid for grid, extra in left.items() if extra == self.extra}

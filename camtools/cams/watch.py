@@ -88,7 +88,7 @@ def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs
     if grad and not inference:
         return function(*args, **kwargs)
     wanted = _depends(name, args, kwargs)
-    if inference:  # tensors made in inference mode cannot enter a graph later on
+    if inference:  # tensors made in inference mode cannot enter a graph later
         with torch.inference_mode(False), torch.set_grad_enabled(wanted):
             return function(*args, **kwargs)
     if wanted:
@@ -98,7 +98,7 @@ def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs
 
 
 def _depends(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an input is part of a graph. What is written to decides alone: a buffer must not become part of one."""
+    """Whether an input is part of a graph. For writes, only the target counts: a buffer must stay out of it."""
     inputs = list(tensors_in(args, kwargs))
     if name == "__setitem__" or name.startswith("__i") or (name.endswith("_") and not name.endswith("__")):
         inputs = inputs[:1]
@@ -123,8 +123,8 @@ def without_checkpoints() -> Iterator[None]:
     """Run the checkpointed parts of a model (``torch.utils.checkpoint``) like all others.
 
     They would run a second time in the backward pass, without the hooks that were there in the first, which torch
-    refuses; the older kind cannot be asked for gradients of activations at all. The generators are private in torch:
-    there is no public way, and where they are missing, torch's own error is what is left.
+    refuses; the older kind gives no gradients of activations at all. The generators are private in torch, and there is
+    no public way. Where they are missing, torch's own error remains.
     """
     module: Any = torch.utils.checkpoint
     stands_in = {

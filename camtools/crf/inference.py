@@ -27,11 +27,12 @@ class DenseCRF:
     .. math:: k_1 = \exp\Bigl( -\frac{\|x_i - x_j\|^2}{2 s_{xy}^2} \Bigr), \quad
         k_2 = \exp\Bigl( -\frac{\|x_i - x_j\|^2}{2 s_{xy}^2} - \frac{\|I_i - I_j\|^2}{2 s_{rgb}^2} \Bigr)
 
-    Both backends filter on the permutohedral lattice, as the inventors of the method do, so their labels agree at all
-    but single pixels. A slice of one channel is treated as a grey image with three equal channels, at a lower cost.
+    Both backends filter on the permutohedral lattice, as the inventors of the method do, so their labels agree
+    except at single pixels. A slice of one channel is treated as a grey image with three equal
+    channels, at a lower cost.
 
     A slice whose map has (max + min) / 2 below ``empty_below`` is pure background: the object is not there, and the CRF
-    would only sharpen noise. This is the authors' rule. It needs maps whose height has a meaning, such as maps scaled
+    would only sharpen noise. This is the authors' rule. It needs maps with a meaningful scale, such as maps scaled
     by the confidence of the classifier.
 
     Args:
@@ -76,9 +77,9 @@ class DenseCRF:
         for name in (field.name for field in fields(self) if field.name.endswith(("sxy", "srgb", "compat"))):
             _check_size(name, getattr(self, name), zero_allowed=name.endswith("compat"))
         if not isinstance(self.iterations, int) or self.iterations < 1:
-            raise ValueError(f"expected iterations to be an integer >= 1, got {self.iterations!r}")
+            raise ValueError(f"expected iterations to be an integer >= 1, found {self.iterations!r}")
         if self.backend not in get_args(Backend):
-            raise ValueError(f"expected backend to be one of {', '.join(get_args(Backend))}, got {self.backend!r}")
+            raise ValueError(f"expected backend to be one of {', '.join(get_args(Backend))}, found {self.backend!r}")
         if self.backend == "pydensecrf" and importlib.util.find_spec("pydensecrf") is None:
             raise ImportError(
                 "backend='pydensecrf' needs pydensecrf, which is not installed; install it with "
@@ -146,21 +147,21 @@ def dense_crf(images: torch.Tensor, probability: torch.Tensor, **parameters: Any
 
 def _check_size(name: str, value: float, zero_allowed: bool) -> None:
     if not 0 <= value < float("inf") or (value == 0 and not zero_allowed):
-        raise ValueError(f"expected {name} to be finite and {'>= 0' if zero_allowed else '> 0'}, got {value}")
+        raise ValueError(f"expected {name} to be finite and {'>= 0' if zero_allowed else '> 0'}, found {value}")
 
 
 def check_slices(images: torch.Tensor, probability: torch.Tensor) -> None:
     """Refuse anything but finite floating-point slices of one or three channels and probabilities that match them."""
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(
-            f"expected images of shape (B, 1, H, W) or (B, 3, H, W), got {tuple(images.shape)}; "
+            f"expected images of shape (B, 1, H, W) or (B, 3, H, W), found {tuple(images.shape)}; "
             "choose the channels that show the borders of the object"
         )
     if not images.is_floating_point():
-        raise ValueError(f"expected floating-point images in [0, 1], got {images.dtype}; divide grey levels by 255")
+        raise ValueError(f"expected floating-point images in [0, 1], found {images.dtype}; divide grey levels by 255")
     expected = (len(images), 1, *images.shape[2:])
     if probability.shape != expected:
-        raise ValueError(f"expected probability of shape {expected} to match images, got {tuple(probability.shape)}")
+        raise ValueError(f"expected probability of shape {expected} to match images, found {tuple(probability.shape)}")
     finite = torch.isfinite(images).flatten(1).all(1)
     if not finite.all():
         wrong = torch.nonzero(~finite)[:, 0].tolist()

@@ -51,7 +51,7 @@ class PermutohedralLattice:
         self.weights = self.weights * self.filter(torch.ones_like(features[:1])).rsqrt()
 
     def filter(self, values: torch.Tensor) -> torch.Tensor:
-        """Filter ``(K, N)`` float32 values, each row by itself; nothing waits for the device."""
+        """Filter ``(K, N)`` float32 values, each row separately, without waiting for the device."""
         rows = len(values)
         corner_of = self.corner_of.expand(rows, -1)
         spread = (values[:, None] * self.weights).flatten(1)

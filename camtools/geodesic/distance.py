@@ -36,7 +36,7 @@ def geodesic_distance(
     not enter and it has the unit of the intensities.
 
     Raster passes lower the distances until they settle. One pass is four sweeps: down, up, right, left; a sweep relaxes
-    each pixel from the three neighbours behind it. ``passes=None`` sweeps on until nothing changes, which gives the
+    each pixel from the three neighbours behind it. ``passes=None`` sweeps until nothing changes, which gives the
     exact distance; a brain slice of 256 x 256 pixels takes 10 to 25 passes. With an equal number of passes the result
     equals FastGeodis' ``generalised_geodesic2d`` at ``lamb=1``.
 
@@ -95,38 +95,38 @@ def unchecked_distance(
 def resolve_backend(backend: Backend, device: torch.device) -> Backend:
     """Backend to use on a device; raises what :func:`geodesic_distance` lists where it cannot be used."""
     if backend not in get_args(Backend):
-        raise ValueError(f"expected backend to be one of {', '.join(get_args(Backend))}, got {backend!r}")
+        raise ValueError(f"expected backend to be one of {', '.join(get_args(Backend))}, found {backend!r}")
     if backend == "auto":
         preferred = {"cpu": "numba", "cuda": "triton"}.get(device.type, "torch")
         return preferred if _installed(preferred) else "torch"  # type: ignore[return-value]
     if not _installed(backend):
         raise ImportError(f"backend {backend!r} is not installed; {_INSTALL[backend]}")
     if backend == "triton" and device.type != "cuda":
-        raise ValueError(f"expected CUDA tensors for backend 'triton', got {device}; move them or choose 'numba'")
+        raise ValueError(f"expected CUDA tensors for backend 'triton', found {device}; move them or choose 'numba'")
     return backend
 
 
 def check_images(images: torch.Tensor) -> None:
     """Refuse anything but finite ``(B, C, H, W)`` slices."""
     if images.ndim != 4 or images.shape[1] == 0:
-        raise ValueError(f"expected images of shape (B, C, H, W), got {tuple(images.shape)}")
+        raise ValueError(f"expected images of shape (B, C, H, W), found {tuple(images.shape)}")
     # One bad voxel shows in the sum, which is far cheaper than a test of each; a sum may overflow, so look closer then.
     if torch.isfinite(images.sum()):
         return
     finite = torch.isfinite(images).flatten(1).all(1)
     if not finite.all():
         wrong = torch.nonzero(~finite)[:, 0].tolist()
-        raise ValueError(f"expected finite voxels in images, found NaN or infinity at batch index {wrong}; mend them")
+        raise ValueError(f"expected finite images, found NaN or infinity at batch index {wrong}; replace them")
 
 
 def _check_seeds(seed_mask: torch.Tensor, images: torch.Tensor) -> None:
     expected = (images.shape[0], 1, *images.shape[2:])
     if seed_mask.dtype != torch.bool:
-        raise TypeError(f"expected a boolean seed_mask, got {seed_mask.dtype}; pass `seed_mask > 0`")
+        raise TypeError(f"expected a boolean seed_mask, found {seed_mask.dtype}; pass `seed_mask > 0`")
     if seed_mask.shape != expected:
-        raise ValueError(f"expected seed_mask of shape {expected} to match images, got {tuple(seed_mask.shape)}")
+        raise ValueError(f"expected seed_mask of shape {expected} to match images, found {tuple(seed_mask.shape)}")
     if seed_mask.device != images.device:
-        raise ValueError(f"expected seed_mask on {images.device} like images, got {seed_mask.device}; move one of them")
+        raise ValueError(f"expected seed_mask on {images.device} like images, found {seed_mask.device}; move one")
     seeded = seed_mask.flatten(1).any(1)
     if not seeded.all():
         empty = torch.nonzero(~seeded)[:, 0].tolist()
@@ -136,7 +136,7 @@ def _check_seeds(seed_mask: torch.Tensor, images: torch.Tensor) -> None:
 def check_passes(passes: int | None) -> None:
     """Refuse anything but None and integers from 1."""
     if passes is not None and (not isinstance(passes, int) or passes < 1):
-        raise ValueError(f"expected passes to be an integer >= 1, or None for the exact distance, got {passes!r}")
+        raise ValueError(f"expected passes to be an integer >= 1, or None for the exact distance, found {passes!r}")
 
 
 def _installed(backend: str) -> bool:

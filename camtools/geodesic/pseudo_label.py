@@ -86,12 +86,12 @@ def pseudo_label_seeds(
     check_images(images)
     expected = (len(images), 1, *images.shape[2:])
     if cam.shape != expected:
-        raise ValueError(f"expected cam of shape {expected} to match images, got {tuple(cam.shape)}")
+        raise ValueError(f"expected cam of shape {expected} to match images, found {tuple(cam.shape)}")
     check_maps(cam, "cam")
     scaled = normalize_min_max(cam)
     if isinstance(threshold, str):
         if threshold != "auto":
-            raise ValueError(f"expected threshold to be 'auto', a number or a (B,) tensor, got {threshold!r}")
+            raise ValueError(f"expected threshold to be 'auto', a number or a (B,) tensor, found {threshold!r}")
         threshold = intra_class_variance(_zscore(images), scaled)
     return seeds_from_cam(scaled, threshold, margin)
 
@@ -136,10 +136,10 @@ def spl_from_seeds(
     check_images(images)
     check_passes(passes)
     if not alpha > 0:
-        raise ValueError(f"expected alpha > 0, got {alpha}")
+        raise ValueError(f"expected alpha > 0, found {alpha}")
     masks = torch.cat([seeds.background, seeds.foreground])
     if masks.shape != (2 * len(images), 1, *images.shape[2:]):
-        raise ValueError(f"expected seeds that match images {tuple(images.shape)}, got {tuple(seeds.foreground.shape)}")
+        raise ValueError(f"expected seeds to match images {tuple(images.shape)}, found {tuple(seeds.foreground.shape)}")
     seeded = masks.flatten(1).any(1)
     distance = torch.full(masks.shape, torch.inf, device=images.device)
     both = _zscore(images).repeat(2, 1, 1, 1)

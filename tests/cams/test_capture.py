@@ -139,7 +139,7 @@ def test_one_forward_and_one_backward_per_chunk(batch_size, passes, images, monk
 
 
 def test_batch_size_is_checked(model):
-    with pytest.raises(ValueError, match="batch_size must be at least 1, or None for the whole batch, got 0"):
+    with pytest.raises(ValueError, match="expected batch_size >= 1, or None for the default, found 0"):
         GradCAM(model, LAYERS, batch_size=0)
 
 

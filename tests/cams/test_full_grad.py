@@ -168,20 +168,20 @@ def test_inplace_relu_and_volumes():
 
 def test_errors(model, images):
     with pytest.raises(
-        ValueError, match=r"layer 'features.1' \(ReLU\(\)\) is no convolution or normalisation with a bias"
+        ValueError, match=r"convolutions or normalisations with a bias, found 'features.1' \(ReLU\(\)\); the model has"
     ):
         FullGrad(model, ["features.1"])
     with pytest.raises(
-        ValueError, match="layer 'unused' did not run in the forward pass; choose others, or layers=None"
+        ValueError, match="expected layer 'unused' to run, but it did not; choose others, or layers=None"
     ):
         FullGrad(model, ["unused"])(images)
-    with pytest.raises(ValueError, match=r"normalize must be 'channel' \(the papers\) or 'layer' .* got 'all'"):
+    with pytest.raises(ValueError, match=r"expected normalize='channel' \(papers\) or 'layer' .* found 'all'"):
         FullGrad(model, normalize="all")(images)
-    with pytest.raises(ValueError, match=r"expected gradients .* and a bias \(K,\), got \(1, 2, 3, 3\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"expected gradients .* and bias \(K,\), found \(1, 2, 3, 3\) and \(3,\)"):
         bias_gradient_map(torch.zeros(1, 2, 3, 3), torch.zeros(3))
     with pytest.raises(
         ValueError, match="FullGrad needs a convolution or normalisation with a bias, Sequential has none"
     ):
         FullGrad(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
-    with pytest.raises(ValueError, match=r"percentile must be in 0..100 .* got 101"):
+    with pytest.raises(ValueError, match=r"expected a percentile in 0..100, found 101"):
         LTFullGrad(model, percentile=101)

@@ -62,9 +62,9 @@ def test_functions_by_hand(function, expected):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_functions_check_shapes(function):
-    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), got \(1, 2, 3, 3\) and \(1, 2, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), found \(1, 2, 3, 3\) and \(1, 2, 3, 4\)"):
         function(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 4))
-    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), got \(1, 2\) and \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), found \(1, 2\) and \(1, 2\)"):
         function(torch.zeros(1, 2), torch.zeros(1, 2))
 
 

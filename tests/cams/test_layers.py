@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camtools.cams import CAM, GradCAM, class_activation_map, grad_cam
+from camtools.cams import (
+    FullGrad,
+    GradCAM,
+    grad_cam,
+)
 from tests.cam_models import CAM_CLASSES, LAYER_CLASSES, LAYERS, Classifier
+from tests.cams.test_capture import state
 from tests.reference.cams import reference_grad_cam
 
 
@@ -28,21 +33,25 @@ def test_layers_in_any_order_and_repeated(model, images, expected):
 
 
 def test_unknown_layer_lists_near_names(model):
-    with pytest.raises(ValueError, match=r"no layer named 'feature.5' in Classifier; near names: features.5, "):
+    with pytest.raises(
+        ValueError, match=r"expected the name of a layer of Classifier, found 'feature.5'; near names: features.5, "
+    ):
         GradCAM(model, ["feature.5"])
-    with pytest.raises(ValueError, match=r"no layer named 'zzz' .* near names: .*unused, head"):
+    with pytest.raises(ValueError, match=r"found 'zzz'; near names: .*unused, head"):
         GradCAM(model, ["zzz"])
 
 
 @pytest.mark.parametrize("layers", [[], "features.5"])
 def test_layers_must_be_a_list_of_names(model, layers):
-    with pytest.raises(ValueError, match=r"layers must be a list of at least one layer name, got .* layers=\['NAME'\]"):
+    with pytest.raises(ValueError, match=r"expected layers as a list of layer names, found .* layers=\['NAME'\]"):
         GradCAM(model, layers)
 
 
 @pytest.mark.parametrize("cam_class", LAYER_CLASSES)
 def test_layer_that_never_runs(cam_class, model, images):
-    with pytest.raises(ValueError, match="layer 'unused' did not run in the forward pass; choose a layer"):
+    with pytest.raises(
+        ValueError, match="expected layer 'unused' to run in the forward pass, found that it did not; choose a layer"
+    ):
         cam_class(model, ["features.5", "unused"])(images)
 
 
@@ -50,12 +59,16 @@ def test_layer_that_never_runs(cam_class, model, images):
 def test_layer_that_runs_twice(cam_class, images):
     model = Classifier()
     model.features[5] = model.features[1]
-    with pytest.raises(ValueError, match=r"layer 'features.1' runs more than once in one forward pass"):
+    with pytest.raises(
+        ValueError, match=r"expected layer 'features.1' to run once per forward pass, found a second run"
+    ):
         cam_class(model, ["features.1"])(images)
 
 
 def test_layer_without_spatial_activations(model, images):
-    with pytest.raises(ValueError, match=r"layer 'head' must return one tensor .* 4 dimensions .* got \(4, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"expected layer 'head' to return one tensor .* 4 dimensions .* found \(4, 3\)"
+    ):
         GradCAM(model, ["head"])(images)
 
 
@@ -86,35 +99,6 @@ def test_layer_that_does_not_reach_the_logits(images):
         GradCAM(Branches(cut=True), ["left", "right"])(images, target=1)
     with pytest.raises(ValueError, match="no gradient reaches right: the logits do not depend on it"):
         GradCAM(Branches(cut=True).requires_grad_(False), ["right"])(images, target=1)
-
-
-class Wrapped(nn.Module):
-    def __init__(self, output: str) -> None:
-        super().__init__()
-        self.inner = Classifier()
-        self.output = output
-
-    def forward(self, images: Tensor) -> object:
-        logits = self.inner(images)
-        return {"dict": {"logits": logits}, "map": logits[:, :, None, None]}[self.output]
-
-
-@pytest.mark.parametrize(("output", "found"), [("dict", "dict"), ("map", r"\(4, 3, 1, 1\)")])
-def test_model_that_does_not_return_logits(output, found, images):
-    with pytest.raises(ValueError, match=rf"needs a classifier that returns logits \(B, K\) with B = 4, got {found}"):
-        GradCAM(Wrapped(output), ["inner.features.5"])(images)
-
-
-def test_cam_checks_the_head(model, images):
-    with pytest.raises(ValueError, match=r"CAM needs a head .* 4 inputs, the channels of layer 'features.1'"):
-        CAM(model, ["features.1"])(images)
-    with pytest.raises(ValueError, match=r"CAM needs logits that are the head of the global average of layer"):
-        CAM(model, ["features.4"])(images)  # before the ReLU: not what the model averages
-    with pytest.raises(ValueError, match=r"CAM needs a head, .* got head='features.0', Classifier has unused, head"):
-        CAM(model, LAYERS, head="features.0")
-    with pytest.raises(ValueError, match=r"CAM needs a head, .* Sequential has none; use GradCAM"):
-        CAM(nn.Sequential(nn.Conv2d(1, 1, 3)), ["0"])
-    torch.testing.assert_close(CAM(model, LAYERS[2:], head="head")(images), CAM(model, LAYERS[2:])(images))
 
 
 @pytest.mark.parametrize("layers", [["features.0", "features.4"], ["features.4"], ["features.0", "features.1"]])
@@ -148,39 +132,6 @@ def test_activation_is_safe_from_writes_to_what_it_aliases(inplace, images):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("cast_images", [True, False])
-@pytest.mark.parametrize("frozen", [True, False])
-def test_half_precision_model(dtype, cast_images, frozen, model, images, expected):
-    half = copy.deepcopy(model).to(dtype).requires_grad_(not frozen)
-    maps = GradCAM(half, LAYERS)(images.to(dtype) if cast_images else images, 1)
-    assert maps.dtype == torch.float32
-    error = (maps - expected).norm() / expected.norm()
-    assert error < (0.03 if dtype == torch.bfloat16 else 0.015)
-    cam = CAM(half, ["features.5"])(images, 1)
-    assert ((cam - CAM(model, ["features.5"])(images, 1)).norm() / cam.norm()) < 0.03
-
-
-def test_autocast_maps_are_float32(model, images, expected):
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        maps = GradCAM(model, LAYERS)(images, 1)
-    assert maps.dtype == torch.float32
-    assert (maps - expected).norm() / expected.norm() < 0.03
-
-
-def test_autocast_does_not_round_the_weighted_sum():
-    activations, weights = torch.randn(2, 8, 6, 7), torch.randn(2, 8)
-    expected = class_activation_map(activations, weights)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(class_activation_map(activations, weights), expected, rtol=0, atol=0)
-
-
-def test_channels_last(model, images, expected):
-    model = model.to(memory_format=torch.channels_last)
-    maps = GradCAM(model, LAYERS)(images.to(memory_format=torch.channels_last), 1)
-    torch.testing.assert_close(maps, expected)
-
-
 @pytest.mark.parametrize("track", [True, False])
 def test_instance_norm(track, images):
     model = Classifier(norm=lambda channels: nn.InstanceNorm2d(channels, affine=True, track_running_stats=track))
@@ -189,12 +140,87 @@ def test_instance_norm(track, images):
     torch.testing.assert_close(maps[2, 1], expected.float(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_layers_given_as_modules(model, images):
+    expected = GradCAM(model, LAYERS)(images, 1)
+    modules = [model.get_submodule(name) for name in LAYERS]
+    cam = GradCAM(model, modules)
+    assert cam.layers == tuple(LAYERS)
+    torch.testing.assert_close(cam(images, 1), expected)
+    mixed = GradCAM(model, (modules[2], LAYERS[0], modules[2]))(images, 1)
+    torch.testing.assert_close(mixed, expected[:, [2, 0, 2]])
+    bias = FullGrad(model, [model.features[3]])
+    torch.testing.assert_close(bias(images, 1), FullGrad(model, ["features.3"])(images, 1))
+
+
+def test_module_that_has_two_names(model, images):
+    model.again = model.features[3]
+    maps = GradCAM(model, ["again", model.features[3]])(images, 1)
+    torch.testing.assert_close(maps, GradCAM(model, ["features.3"])(images, 1).expand(-1, 2, -1, -1))
+
+
+def test_layers_that_are_none_of_the_model(model):
+    for other in (copy.deepcopy(model).features[3], nn.Conv2d(1, 1, 1), model):
+        with pytest.raises(
+            ValueError, match=r"expected layers of Classifier, found a \w+ that is not part of it .*name"
+        ):
+            GradCAM(model, [other])
+    with pytest.raises(
+        ValueError, match=r"expected layers as a list .* found a single Sequential; write layers=\[model.LAYER\] or"
+    ):
+        GradCAM(model, model.features)
+    with pytest.raises(ValueError, match=r"expected a layer as a name or a module, found int 3"):
+        GradCAM(model, [3])
+    with pytest.raises(ValueError, match=r"expected layers as a list of layer names, found 3"):
+        GradCAM(model, 3)
+
+
 @pytest.mark.parametrize("cam_class", CAM_CLASSES)
-def test_cuda(cam_class, model, images):
-    cam = cam_class(model, ["features.5"])
-    expected = cam(images, torch.tensor([0, 2, 1, 2]))
-    model.cuda()
-    maps = cam(images.cuda(), torch.tensor([0, 2, 1, 2]))
-    assert maps.device.type == "cuda"
-    torch.testing.assert_close(maps.cpu(), expected, rtol=5e-3, atol=1e-4)  # TF32 convolutions
+def test_wrapped_models(cam_class, model, images):
+    expected = cam_class(model, ["features.5"])(images, 1)
+    wrapped = nn.DataParallel(model)
+    before = state(wrapped)
+    for layer in ("features.5", "module.features.5", model.features[5]):
+        torch.testing.assert_close(cam_class(wrapped, [layer])(images, 1), expected)
+    assert state(wrapped) == before
+    compiled = torch.compile(nn.DataParallel(model), backend="eager")
+    torch.testing.assert_close(cam_class(compiled, ["features.5"])(images, 1), expected)
+
+
+def test_submodule_that_is_compiled(model, images):
+    expected = GradCAM(copy.deepcopy(model), ["features.5"])(images, 1)
+    inner = model.features[5]
+    model.features[5] = torch.compile(inner, backend="eager")
+    for layer in ("features.5", inner, model.features[5]):
+        torch.testing.assert_close(GradCAM(model, [layer])(images, 1), expected)
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, lambda model: torch.jit.trace(model, torch.rand(1, 2, 8, 10))])
+@pytest.mark.parametrize("cam_class", CAM_CLASSES)
+def test_scripted_models_are_refused(cam_class, make, model):
+    with pytest.raises(
+        ValueError, match=r"expected a model in Python, found a scripted or traced one .*load_state_dict"
+    ):
+        cam_class(make(model), ["features.5"])
+
+
+@pytest.mark.parametrize("cam_class", LAYER_CLASSES)
+def test_scripted_part_of_a_model(cam_class, model, images):
+    expected = cam_class(copy.deepcopy(model), ["features.5"])(images, 1)
+    model.features[4] = torch.jit.script(model.features[4])
+    torch.testing.assert_close(cam_class(model, ["features.5"])(images, 1), expected)
+    with pytest.raises(
+        ValueError, match=r"expected layers in Python, found 'features.4', which is scripted .* choose one"
+    ):
+        cam_class(model, ["features.5", "features.4"])
+
+
+def test_exported_models_are_refused(model, images):
+    program = torch.export.export(model, (images,))
+    with pytest.raises(
+        ValueError, match=r"expected a model that is a torch.nn.Module, found ExportedProgram; pass the"
+    ):
+        GradCAM(program, ["features.5"])
+    with pytest.raises(ValueError, match=r"found \w+ of torch.export, whose layers cannot be read .*pass the network"):
+        GradCAM(program.module(), ["features"])(images)
+    with pytest.raises(ValueError, match=r"expected a model that is a torch.nn.Module, found str; pass the network"):
+        GradCAM("model.pt", ["features.5"])

@@ -95,9 +95,9 @@ def test_network_is_left_as_it_was(network: VGG16CAM, photographs: torch.Tensor)
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"Linear has no class_maps\(images\)"):
+    with pytest.raises(ValueError, match=r"expected a network with class_maps\(images\) .* found Linear"):
         PatchClassMaps(nn.Linear(1, 1), GRID)
-    with pytest.raises(ValueError, match=r"at least one positive number, got \(1.0, 0.0\)"):
+    with pytest.raises(ValueError, match=r"expected one or more scales > 0, found \(1.0, 0.0\)"):
         PatchClassMaps(VGG16CAM(width=0.0625), GRID, scales=(1.0, 0.0))
-    with pytest.raises(ValueError, match=r"present \(B, N, K\), got \(1, 2, 3, 4, 4\) and \(1, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"present \(B, N, K\), found \(1, 2, 3, 4, 4\) and \(1, 2, 2\)"):
         class_distribution(torch.zeros(1, 2, 3, 4, 4), torch.ones(1, 2, 2))

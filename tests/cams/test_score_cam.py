@@ -67,7 +67,7 @@ def test_function_computes_half_precision_in_float32():
 
 
 def test_function_checks_shapes():
-    with pytest.raises(ValueError, match=r"weights \(B, K\), got \(1, 2, 3, 3\) and \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"weights \(B, K\), found \(1, 2, 3, 3\) and \(1, 3\)"):
         score_cam(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3))
 
 

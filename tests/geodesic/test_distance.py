@@ -187,21 +187,21 @@ def test_torch_sweep_needs_no_numba(monkeypatch):
 
 def test_image_errors():
     images, seeds = slices((3, 1, 6, 6))
-    with pytest.raises(ValueError, match=r"expected images of shape \(B, C, H, W\), got \(1, 6, 6\)"):
+    with pytest.raises(ValueError, match=r"expected images of shape \(B, C, H, W\), found \(1, 6, 6\)"):
         geodesic_distance(images[0], seeds)
     images[1, 0, 2, 2] = torch.nan
     images[2, 0, 0, 0] = -torch.inf
-    with pytest.raises(ValueError, match=r"finite voxels in images, found NaN or infinity at batch index \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"finite images, found NaN or infinity at batch index \[1, 2\]"):
         geodesic_distance(images, seeds)
 
 
 def test_seed_errors():
     images, seeds = slices((3, 1, 6, 6))
-    with pytest.raises(TypeError, match=r"expected a boolean seed_mask, got torch.float32; pass `seed_mask > 0`"):
+    with pytest.raises(TypeError, match=r"expected a boolean seed_mask, found torch.float32; pass `seed_mask > 0`"):
         geodesic_distance(images, seeds.float())
-    with pytest.raises(ValueError, match=r"expected seed_mask of shape \(3, 1, 6, 6\).*got \(3, 6, 6\)"):
+    with pytest.raises(ValueError, match=r"expected seed_mask of shape \(3, 1, 6, 6\).*found \(3, 6, 6\)"):
         geodesic_distance(images, seeds[:, 0])
-    with pytest.raises(ValueError, match="expected seed_mask on cpu like images, got meta"):
+    with pytest.raises(ValueError, match="expected seed_mask on cpu like images, found meta"):
         geodesic_distance(images, seeds.to("meta"))
     seeds[0] = seeds[2] = False
     with pytest.raises(ValueError, match=r"at least one seed in each slice, found none at batch index \[0, 2\]"):
@@ -211,10 +211,10 @@ def test_seed_errors():
 def test_option_errors():
     images, seeds = slices((1, 1, 6, 6))
     for passes in (0, -3, 2.0):
-        with pytest.raises(ValueError, match=f"expected passes to be an integer >= 1, or None .*, got {passes}"):
+        with pytest.raises(ValueError, match=f"expected passes to be an integer >= 1, or None .*, found {passes}"):
             geodesic_distance(images, seeds, passes=passes)  # type: ignore[arg-type]
     with pytest.raises(
-        ValueError, match="expected backend to be one of auto, fastgeodis, numba, triton, torch, got 'cu"
+        ValueError, match="expected backend to be one of auto, fastgeodis, numba, triton, torch, found 'cu"
     ):
         geodesic_distance(images, seeds, backend="cupy")  # type: ignore[arg-type]
 
@@ -222,7 +222,7 @@ def test_option_errors():
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_triton_refuses_cpu_tensors():
     images, seeds = slices((1, 1, 6, 6))
-    with pytest.raises(ValueError, match="expected CUDA tensors for backend 'triton', got cpu; move them or choose"):
+    with pytest.raises(ValueError, match="expected CUDA tensors for backend 'triton', found cpu; move them or choose"):
         geodesic_distance(images, seeds, backend="triton")
 
 

@@ -119,11 +119,13 @@ def test_spl_batched_equals_single():
 
 def test_spl_errors():
     images, maps = object_slices()
-    with pytest.raises(ValueError, match=r"expected cam of shape \(3, 1, 40, 40\) to match images, got \(3, 40, 40\)"):
+    with pytest.raises(
+        ValueError, match=r"expected cam of shape \(3, 1, 40, 40\) to match images, found \(3, 40, 40\)"
+    ):
         seed_pseudo_label(images, maps[:, 0])
-    with pytest.raises(ValueError, match=r"expected threshold to be 'auto', a number or a \(B,\) tensor, got 'otsu'"):
+    with pytest.raises(ValueError, match=r"expected threshold to be 'auto', a number or a \(B,\) tensor, found 'otsu'"):
         seed_pseudo_label(images, maps, "otsu")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="expected alpha > 0, got 0"):
+    with pytest.raises(ValueError, match="expected alpha > 0, found 0"):
         seed_pseudo_label(images, maps, alpha=0)
     with pytest.raises(ValueError, match="expected passes to be an integer >= 1"):
         seed_pseudo_label(images, maps, passes=0)
@@ -137,7 +139,7 @@ def test_spl_errors():
 def test_spl_from_seeds_of_other_slices():
     images, maps = object_slices()
     seeds = seeds_from_cam(maps[:2], 0.5)
-    with pytest.raises(ValueError, match=r"seeds that match images \(3, 1, 40, 40\), got \(2, 1, 40, 40\)"):
+    with pytest.raises(ValueError, match=r"seeds to match images \(3, 1, 40, 40\), found \(2, 1, 40, 40\)"):
         spl_from_seeds(images, seeds)
     assert spl_from_seeds(images[:2], Seeds(seeds.background, seeds.foreground, seeds.component)).shape[0] == 2
 

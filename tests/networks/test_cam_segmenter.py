@@ -253,5 +253,7 @@ def test_maps_are_checked() -> None:
 
 @pytest.mark.parametrize(("logits", "target"), [(1, 1), (2, 2), (2, -1)])
 def test_target_is_checked(logits: int, target: int) -> None:
-    with pytest.raises(ValueError, match=f"target {target} is not a class of a model with {logits} logits"):
+    with pytest.raises(
+        ValueError, match=rf"expected target in 0..{logits - 1} for a model with {logits} logits, found {target}"
+    ):
         image_segmenter(logits, target=target)(row(1, 2))

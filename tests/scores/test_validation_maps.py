@@ -56,7 +56,7 @@ def test_options_reach_the_methods_that_know_them() -> None:
     for cam in cams.values():
         assert isinstance(cam, CfdCAM)
         assert (cam.scoring_dtype, cam.channel_share, cam.batch_size) == (torch.bfloat16, 0.5, 3)
-    with pytest.raises(ValueError, match=r"channel_share must lie in \(0, 1\], 1 for the exact map, got 0"):
+    with pytest.raises(ValueError, match=r"expected channel_share in \(0, 1\], found 0"):
         build_cams(["cfdcam"], tiny_network(), cfd_options={"channel_share": 0})
 
 

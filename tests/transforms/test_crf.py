@@ -49,7 +49,7 @@ def test_keys_and_default_crf_can_be_named():
 def test_map_of_another_size_is_refused():
     images, maps = structured_slices((2, 1, 10, 11))
     with pytest.raises(
-        ValueError, match=r"expected probability of shape \(2, 1, 10, 11\) to match images, got \(2, 1, 9"
+        ValueError, match=r"expected probability of shape \(2, 1, 10, 11\) to match images, found \(2, 1, 9"
     ):
         DenseCRFd(crf=DenseCRF(backend="torch"))({"image": volume(images), "cam": volume(maps[:, :, 1:])})
 
