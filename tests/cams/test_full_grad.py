@@ -180,7 +180,7 @@ def test_errors(model, images):
     with pytest.raises(ValueError, match=r"expected gradients .* and bias \(K,\), found \(1, 2, 3, 3\) and \(3,\)"):
         bias_gradient_map(torch.zeros(1, 2, 3, 3), torch.zeros(3))
     with pytest.raises(
-        ValueError, match="FullGrad needs a convolution or normalisation with a bias, Sequential has none"
+        ValueError, match="expected a convolution or normalisation with a bias, found none in Sequential; use GradCAM"
     ):
         FullGrad(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     with pytest.raises(ValueError, match=r"expected a percentile in 0..100, found 101"):
