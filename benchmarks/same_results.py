@@ -80,7 +80,7 @@ RUNS = (
     Run("oeem", None, True, OEEM),
     Run("oeem", "full", True, OEEM),
 )
-INFERENCE = ("run", "maps")
+INFERENCE = ["@predict", "@maps"]
 
 
 def record(output: Path, only: str) -> None:
@@ -111,10 +111,9 @@ def _results_of_run(run: Run, dataset: Path, folder: Path) -> Arrays:
     knobs = run.knobs | {"dataset_dir": dataset, "output_dir": folder / "run", "export_dir": models}
     if run.method is not None:
         knobs["method"] = run.method
-    _monai(run.bundle, "train.yaml", "run", knobs, folder)
+    _monai(run.bundle, "train.yaml", knobs, folder)
     if run.method is None:
-        for name in INFERENCE:
-            _monai(run.bundle, "inference.yaml", name, _inference_knobs(run, dataset, folder), folder)
+        _monai(run.bundle, "inference.yaml", _inference_knobs(run, dataset, folder), folder)
     return _written(folder, run.name)
 
 
@@ -127,13 +126,13 @@ def _inference_knobs(run: Run, dataset: Path, folder: Path) -> dict[str, Any]:
     }
     wanted = run.knobs | run.inference | weights
     knobs = {key: value for key, value in wanted.items() if f"\n{key}:" in text}
-    return knobs | {"dataset_dir": dataset, "output_dir": folder / "inference"}
+    return knobs | {"dataset_dir": dataset, "output_dir": folder / "inference", "run": INFERENCE}
 
 
-def _monai(bundle: str, config: str, run_id: str, knobs: dict[str, Any], folder: Path) -> None:
+def _monai(bundle: str, config: str, knobs: dict[str, Any], folder: Path) -> None:
     """Run a bundle as a user does; a failure shows what it printed."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "monai.bundle", "run", run_id]
+    command = [sys.executable, "-m", "monai.bundle", "run"]
     command += ["--config_file", str(REPOSITORY / "bundles" / bundle / "configs" / config)]
     for key, value in knobs.items():
         command += [f"--{key}", str(value)]
