@@ -12,7 +12,7 @@ import torch
 
 from camtools.data import Splits, list_volumes
 from camtools.engine import SavePanel, VolumePipeline, VolumesFailedError
-from camtools.transforms import LoadVolumed
+from camtools.transforms import LoadVolumed, PrepareVolumed
 from tests.conftest import write_volume
 
 
@@ -136,3 +136,25 @@ def test_panel_keeps_the_middle_positive_slice(tmp_path: Path) -> None:
     panel = np.load(tmp_path / "c.npz", allow_pickle=False)
     assert set(panel.files) == {"case", "slice_index", "slice_axis", "image", "cam", "mask"}
     np.testing.assert_array_equal(panel["mask"], bare["mask"][0, ..., 2])
+
+
+def test_results_of_prepared_volumes_lie_on_the_voxels_of_the_file(tmp_path: Path) -> None:
+    affine = np.diag([-4.0, 1.0, -1.0, 1.0])
+    array = np.random.default_rng(0).integers(0, 200, (3, 8, 10)).astype(np.int16)
+    write_volume(tmp_path / "in/a.nii.gz", array, affine)
+    items, outputs = list_volumes(tmp_path / "in"), {"pred": ".nii.gz"}
+
+    def same(data: dict[str, Any]) -> dict[str, Any]:
+        assert data["image"].shape[-1] == 3
+        return data | {"pred": data["image"].clone()}
+
+    def add_one(data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"pred": data["pred"] + 1}
+
+    VolumePipeline("test", items, [same], outputs, tmp_path / "out", prepare=PrepareVolumed(), finish=add_one).run()
+    written = nib.load(tmp_path / "out/a.nii.gz")
+    np.testing.assert_allclose(written.affine, affine)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), array + 1)
+    # without "prepare" the pipeline cannot know the way back
+    with pytest.raises(VolumesFailedError, match="expected pred on the voxels of its file, found it still turned"):
+        VolumePipeline("test", items, [PrepareVolumed(), same], outputs, tmp_path / "other").run()

@@ -294,15 +294,3 @@ def test_damaged_checkpoint_is_named_and_the_training_begins_again(
     trainer(blob_dataset, tmp_path / "parts", epochs=2).run()
     assert f"test: {path} is damaged (" in caplog.text
     assert torch.equal(weights(tmp_path / "parts/model.pt"), weights(tmp_path / "whole/model.pt"))
-
-
-@pytest.mark.parametrize("content", [b"", b"text"])
-def test_damaged_weights_are_named(blob_dataset: Path, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "start.pt").write_bytes(content)
-    with pytest.raises(
-        ValueError, match=r"test: expected trained weights .* in .*start\.pt, found a file that cannot be"
-    ):
-        load_weights("test", [(network(), tmp_path / "start.pt")])
-    torch.save([1], tmp_path / "start.pt")
-    with pytest.raises(ValueError, match=r"in .*start\.pt, found a list\. Name another file"):
-        load_weights("test", [(network(), tmp_path / "start.pt")])
