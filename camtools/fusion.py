@@ -1,4 +1,4 @@
-"""Activation maps of several layers or scales into one map."""
+"""Fuse the activation maps of several layers or scales into one map."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def normalize_max(maps: Tensor) -> Tensor:
 def normalize_min_max(maps: Tensor) -> Tensor:
     """Scale each map to [0, 1] by its own minimum and maximum.
 
-    Source: the authors' code of UM-CAM (before the threshold of the seeds) and of Cfd-CAM.
+    Source: the authors' code of UM-CAM (before the seeds are thresholded) and of Cfd-CAM.
 
     Args:
         maps: ``(B, L, *spatial)``.
@@ -60,7 +60,7 @@ def normalize_min_max(maps: Tensor) -> Tensor:
 
 
 def uncertainty_weighted_mean(maps: Tensor, weighting: Literal["linear", "exp"] = "linear") -> Tensor:
-    r"""UM-CAM: the mean over layers, each pixel weighted by how certain the layer is of it.
+    r"""UM-CAM: the mean over layers, with each pixel weighted by the certainty of the layer.
 
     .. math::
         H_m(i) = -\sum_{j \in \{b, f\}} \hat A_m^j(i) \log \hat A_m^j(i), \qquad
@@ -88,13 +88,14 @@ def uncertainty_weighted_mean(maps: Tensor, weighting: Literal["linear", "exp"] 
     """
     _check_shape(maps)
     if weighting not in ("linear", "exp"):
-        raise ValueError(f"weighting must be 'linear' (w = 1 - H) or 'exp' (w = exp(-H)), got {weighting!r}")
+        raise ValueError(f"expected weighting 'linear' (w = 1 - H) or 'exp' (w = exp(-H)), found {weighting!r}")
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     if maps.numel() > 0:
-        lowest, highest = (bound.item() for bound in maps.aminmax())
+        bounds = maps.aminmax()
+        lowest, highest = bounds.min.item(), bounds.max.item()
         if not (lowest >= 0 and highest <= 1):  # also true of NaN
             raise ValueError(
-                f"uncertainty fusion needs foreground probabilities in [0, 1], got values from {lowest:.6g} to "
+                f"expected foreground probabilities in [0, 1], found values from {lowest:.6g} to "
                 f"{highest:.6g}; call camtools.fusion.normalize_max(maps) first"
             )
     entropy = torch.special.entr(maps) + torch.special.entr(1 - maps)
@@ -126,7 +127,7 @@ def mean(maps: Tensor) -> Tensor:
 
 
 def layer_sum(maps: Tensor) -> Tensor:
-    """Add the maps of all layers, the layerization trick.
+    """Add the maps of all layers (layerization).
 
     Source: LTGrad-CAM (Dong et al., 2023), eq. 8.
 
@@ -150,4 +151,4 @@ def layer_sum(maps: Tensor) -> Tensor:
 
 def _check_shape(maps: Tensor) -> None:
     if maps.ndim < 3 or maps.shape[1] == 0:
-        raise ValueError(f"maps must be (B, L, *spatial) with at least one layer, got shape {tuple(maps.shape)}")
+        raise ValueError(f"expected maps (B, L, *spatial) with at least one layer, found shape {tuple(maps.shape)}")

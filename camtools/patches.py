@@ -1,4 +1,4 @@
-"""Overlapping square patches of images: cut out, named by the classes they show, and put together again."""
+"""Overlapping square patches of images: extract them, count their classes, and put them together again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["PatchGrid"]
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Square patches at a fixed stride; the last row and column end at the image's edge, so that no pixel is left out.
+    """Square patches at a fixed stride; the last row and column end at the edge of the image, so no pixel is left out.
 
-    An image smaller than a patch has one patch along that side, which continues the image's edge.
+    An image smaller than a patch has one patch along that side; the edge pixels of the image are repeated.
 
     Source: OEEM (Li et al., MICCAI 2022), section 3.1: side 112, stride 56.
 
@@ -39,7 +39,7 @@ class PatchGrid:
         if not 1 <= self.stride <= self.size:
             raise ValueError(
                 "expected a stride of at least 1 and at most the patch size, so that patches leave no gap, "
-                f"got size={self.size}, stride={self.stride}"
+                f"found size={self.size}, stride={self.stride}"
             )
 
     def corners(self, height: int, width: int) -> list[tuple[int, int]]:
@@ -47,7 +47,7 @@ class PatchGrid:
         return [(row, column) for row in self._starts(height) for column in self._starts(width)]
 
     def extract(self, images: Tensor) -> Tensor:
-        """Cut the patches out.
+        """Extract the patches.
 
         Args:
             images: ``(B, C, H, W)``, floating point.
@@ -83,7 +83,7 @@ class PatchGrid:
         if patches.ndim != 5 or patches.shape[1] != len(corners) or patches.shape[3:] != (self.size, self.size):
             raise ValueError(
                 f"expected patches (B, {len(corners)}, K, {self.size}, {self.size}) for an image of {height} x {width} "
-                f"pixels, got {tuple(patches.shape)}"
+                f"pixels, found {tuple(patches.shape)}"
             )
         batch, _, channels = patches.shape[:3]
         shape = (max(height, self.size), max(width, self.size))
@@ -97,7 +97,7 @@ class PatchGrid:
         return (total / count).view(batch, channels, *shape)[:, :, :height, :width]
 
     def class_shares(self, labels: Tensor, num_classes: int) -> Tensor:
-        """Share of each class in the pixels of each patch; what lies beyond the image's edge does not count.
+        """Share of each class in the pixels of each patch; pixels beyond the edge of the image do not count.
 
         Args:
             labels: integer classes ``(B, 1, H, W)``, 0 to ``num_classes - 1``.
@@ -112,13 +112,13 @@ class PatchGrid:
             [[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]]
         """
         one_hot = F.one_hot(labels[:, 0].long(), num_classes).movedim(-1, 1).float()
-        # padded with pixels of no class, where extract would repeat the edge
+        # padded with pixels of no class, because extract would repeat the edge
         beyond = (0, self._beyond(labels.shape[3]), 0, self._beyond(labels.shape[2]))
         counts = self.extract(F.pad(one_hot, beyond)).sum(dim=(3, 4))
         return counts / counts.sum(dim=2, keepdim=True)
 
     def padded(self, images: Tensor) -> Tensor:
-        """Continue the edge of images ``(B, C, H, W)`` that are smaller than a patch, to the patch's size."""
+        """Repeat the edge pixels of images ``(B, C, H, W)`` that are smaller than a patch, to the size of a patch."""
         height, width = images.shape[2:]
         if min(height, width) >= self.size:
             return images

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 __all__ = ["memory_is_reused", "prepare_process", "reuse_memory", "single_threaded_blas"]
 
-# Parameters of mallopt (glibc): above which size a block is mapped by itself, and when the top of the heap is trimmed.
+# Parameters of mallopt (glibc): the size above which a block is mapped separately, and when the heap is trimmed.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_BLOCK = 1 << 30
 NEVER_TRIM = (1 << 31) - 1
@@ -18,7 +18,7 @@ _state = {"reused": False}
 
 
 def prepare_process() -> None:
-    """Both settings of this module, as the bundles and the ``camtools`` command make them.
+    """Apply both settings of this module, as the bundles and the ``camtools`` command do.
 
     Example:
         >>> prepare_process()
@@ -32,12 +32,12 @@ def reuse_memory() -> bool:
 
     By default, glibc gives every large block back to the kernel when it is freed and has to ask for it, zeroed page by
     page, a moment later. Networks on a CPU free and allocate many megabytes per layer. After this call, blocks below
-    1 GiB stay in the process; its memory no longer shrinks below the largest amount in use at one time. Nothing that is
-    computed changes. The setting holds for the whole process, which is why it is not made without being asked for:
-    the bundles and the ``camtools`` command ask for it, a program that imports camtools may.
+    1 GiB stay in the process; its memory no longer shrinks below the largest amount in use at one time. Results do
+    not change. The setting holds for the whole process, so importing camtools does not apply it: the
+    bundles and the ``camtools`` command call this function, and other programs may.
 
     Returns:
-        True when the C library took the settings; False where there is no glibc (macOS, Windows, musl).
+        True when the C library accepted the settings; False without glibc (macOS, Windows, musl).
 
     Example:
         >>> reuse_memory() in (True, False)
@@ -55,7 +55,7 @@ def reuse_memory() -> bool:
 
 
 def memory_is_reused() -> bool:
-    """Whether :func:`reuse_memory` was called with success in this process.
+    """Whether :func:`reuse_memory` has succeeded in this process.
 
     Example:
         >>> memory_is_reused() in (True, False)
@@ -68,9 +68,9 @@ def single_threaded_blas() -> None:
     """Let NumPy and SciPy multiply and invert matrices in the calling thread, for the rest of the process.
 
     The matrices of this package are 4 x 4 affines. OpenBLAS of NumPy 1.26 starts a thread on every core for them, and
-    these threads go on spinning for a while, on cores that torch needs: the classifier of UM-CAM then trained a third
+    these threads keep spinning for a while on cores that torch needs: the classifier of UM-CAM then trained a third
     longer on two cores. Torch has its own linear algebra, which keeps its threads. The setting holds for the whole
-    process, which is why the bundles and the ``camtools`` command ask for it and importing camtools does not.
+    process, so the bundles and the ``camtools`` command apply it and importing camtools does not.
 
     Example:
         >>> single_threaded_blas()

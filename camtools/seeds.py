@@ -1,4 +1,4 @@
-"""Seeds: a few pixels of an activation map that are surely foreground or background."""
+"""Seeds: a few pixels of an activation map that are certainly foreground or background."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from camtools.thresholds import check_maps
+from camtools.thresholds import check_maps, per_pixel
 
 # Pixels touch along sides and corners within a slice, and never from one slice of the batch to the next.
 _WITHIN_SLICE = np.zeros((3, 3, 3), dtype=bool)
@@ -23,7 +23,7 @@ class Seeds:
         foreground: True at the foreground seed: one pixel per slice, none where the component is empty.
         background: True at the background seeds: one to four pixels per slice; none where the component is empty or
             fills the slice.
-        component: the largest connected component of the thresholded map, which the seeds were taken from.
+        component: the largest connected component of the thresholded map, from which the seeds are taken.
     """
 
     foreground: torch.Tensor
@@ -37,9 +37,9 @@ def seeds_from_cam(cam: torch.Tensor, threshold: float | torch.Tensor, margin: i
     The largest 8-connected component of ``cam > threshold`` is the object (the first in raster order among equals).
     The *foreground* seed is its centroid, rounded to a pixel (halves to the even one) and moved to the nearest pixel of
     the component when it falls outside. The *background* seeds are the corners of its bounding box, grown by ``margin``
-    and clamped to the slice. A corner that lies inside the component, as can happen at the border of the slice, is left
-    out; if all four do, the one background seed is the pixel outside the component that is farthest from the foreground
-    seed. A slice without a pixel above the threshold has no seeds.
+    and clamped to the slice. A corner inside the component, which can occur at the border of the slice, is left out.
+    If all four are inside, the only background seed is the pixel outside the component that is farthest from the
+    foreground seed. A slice without a pixel above the threshold has no seeds.
 
     Args:
         cam: activation maps, ``(B, 1, H, W)``, finite.
@@ -66,11 +66,11 @@ def seeds_from_cam(cam: torch.Tensor, threshold: float | torch.Tensor, margin: i
     """
     check_maps(cam, "cam")
     if margin < 0:
-        raise ValueError(f"expected margin >= 0 pixels, got {margin}")
+        raise ValueError(f"expected margin >= 0 pixels, found {margin}")
     level = torch.as_tensor(threshold, dtype=cam.dtype, device=cam.device)
     if level.shape not in ((), (len(cam),)):
-        raise ValueError(f"expected one threshold or one per slice, shape ({len(cam)},), got {tuple(level.shape)}")
-    component = _largest_component((cam > level.reshape(-1, 1, 1, 1))[:, 0])
+        raise ValueError(f"expected one threshold or one per slice, shape ({len(cam)},), found {tuple(level.shape)}")
+    component = _largest_component((cam > per_pixel(level))[:, 0])
     foreground = _nearest_to_centroid(component)
     background = _corners_outside(component, foreground, margin)
     return Seeds(foreground[:, None], background[:, None], component[:, None])
@@ -122,11 +122,13 @@ def _centroid(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     # torch sums booleans into int32 ten times faster than into its default int64.
     per_row, per_column = mask.sum(2, dtype=torch.int32), mask.sum(1, dtype=torch.int32)
     area = per_row.sum(1).clamp(min=1)
-    rows, columns = (torch.arange(size, device=mask.device) for size in mask.shape[1:])
+    rows = torch.arange(mask.shape[1], device=mask.device)
+    columns = torch.arange(mask.shape[2], device=mask.device)
     return (per_row * rows).sum(1) / area, (per_column * columns).sum(1) / area
 
 
 def _squared_distance(like: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
     """Squared distance ``(B, H, W)`` in pixels of every pixel to one point ``(B,)`` per slice."""
-    rows, columns = (torch.arange(size, device=like.device) for size in like.shape[1:])
+    rows = torch.arange(like.shape[1], device=like.device)
+    columns = torch.arange(like.shape[2], device=like.device)
     return ((rows - row[:, None]) ** 2)[:, :, None] + ((columns - column[:, None]) ** 2)[:, None, :]

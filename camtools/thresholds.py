@@ -18,7 +18,7 @@ _ROUNDING = 1e-3
 
 
 def otsu(maps: torch.Tensor) -> torch.Tensor:
-    """Threshold of each map that separates its histogram best, by Otsu's method.
+    """Threshold of each map that best separates its histogram, by Otsu's method.
 
     Over 256 bins between the minimum and the maximum of the map, the centre of the bin that maximises the variance
     between the two classes, ``w1 * w2 * (m1 - m2)^2``. A constant map gives its value, so its mask is empty.
@@ -55,7 +55,7 @@ def otsu(maps: torch.Tensor) -> torch.Tensor:
 
 
 def midpoint(maps: torch.Tensor) -> torch.Tensor:
-    """Half-way between the minimum and the maximum of each map, ``(max + min) / 2``.
+    """Halfway between the minimum and the maximum of each map, ``(max + min) / 2``.
 
     Args:
         maps: activation maps, ``(B, 1, H, W)``, finite, any range.
@@ -76,7 +76,7 @@ def midpoint(maps: torch.Tensor) -> torch.Tensor:
 
 
 def map_threshold(maps: torch.Tensor, rule: Rule = "otsu") -> torch.Tensor:
-    """Threshold of each map by a rule that looks at that map alone.
+    """Threshold of each map by a rule that uses only that map.
 
     Args:
         maps: activation maps, ``(B, 1, H, W)``, >= 0, finite.
@@ -98,6 +98,23 @@ def map_threshold(maps: torch.Tensor, rule: Rule = "otsu") -> torch.Tensor:
         return {"otsu": otsu, "midpoint": midpoint}[rule](maps)
     check_maps(maps)
     return rule * maps.flatten(1).amax(dim=1).float()
+
+
+def per_pixel(thresholds: torch.Tensor) -> torch.Tensor:
+    """Thresholds of a batch in the shape that compares with its maps.
+
+    Args:
+        thresholds: one value per map, ``(B,)``, or one value for all, ``()``.
+
+    Returns:
+        ``(B, 1, 1, 1)``, or ``(1, 1, 1, 1)`` for one value.
+
+    Example:
+        >>> maps = torch.tensor([[[[0.0, 1.0]]], [[[0.0, 4.0]]]])
+        >>> (maps > per_pixel(midpoint(maps))).flatten().tolist()
+        [False, True, False, True]
+    """
+    return thresholds.reshape(-1, 1, 1, 1)
 
 
 def intra_class_variance(
@@ -133,9 +150,11 @@ def intra_class_variance(
     """
     _check_unit_maps(maps)
     if images.ndim != 4 or images.shape[0] != maps.shape[0] or images.shape[2:] != maps.shape[2:]:
-        raise ValueError(f"expected images (B, C, H, W) that match maps {tuple(maps.shape)}, got {tuple(images.shape)}")
+        raise ValueError(
+            f"expected images (B, C, H, W) that match maps {tuple(maps.shape)}, found {tuple(images.shape)}"
+        )
     if not torch.isfinite(images).all():
-        raise ValueError("expected finite voxels, found NaN or infinity in images; mend them first")
+        raise ValueError("expected finite voxels, found NaN or infinity in images; replace them first")
     grid, bins = _candidate_bins(maps, candidates)
     values = images.flatten(2).double()
     # Centred values keep the difference of two large sums accurate.
@@ -152,8 +171,8 @@ def intra_class_variance(
 def search_dice(maps: torch.Tensor, masks: torch.Tensor, candidates: Sequence[float] = CANDIDATES) -> float:
     """One threshold for a set of maps: the one with the best mean Dice over its slices.
 
-    For **validation** data only: it reads pixel masks, which training and test items must not give to a method. A slice
-    where mask and thresholded map are both empty scores 1. The smallest of equally good candidates wins.
+    For **validation** data only: it reads pixel masks, and a method must not see the masks of training and test items.
+    A slice where mask and thresholded map are both empty scores 1. The smallest of equally good candidates wins.
 
     Args:
         maps: activation maps of validation slices, ``(N, 1, H, W)``, in [0, 1].
@@ -174,7 +193,8 @@ def search_dice(maps: torch.Tensor, masks: torch.Tensor, candidates: Sequence[fl
     _check_unit_maps(maps)
     if masks.shape != maps.shape or len(maps) == 0:
         raise ValueError(
-            f"expected masks of the shape of maps {tuple(maps.shape)} and at least one slice, got {tuple(masks.shape)}"
+            f"expected masks of the shape of maps {tuple(maps.shape)} and at least one slice, "
+            f"found {tuple(masks.shape)}"
         )
     grid, bins = _candidate_bins(maps, candidates)
     truth = (masks != 0).flatten(2).double()
@@ -186,17 +206,17 @@ def search_dice(maps: torch.Tensor, masks: torch.Tensor, candidates: Sequence[fl
 
 
 def check_rule(rule: object) -> None:
-    """Refuse what is no rule of :func:`map_threshold`."""
+    """Check a rule of :func:`map_threshold`."""
     if rule not in ("otsu", "midpoint") and not (isinstance(rule, float | int) and 0 < rule < 1):
         raise ValueError(
-            f"rule must be 'otsu', 'midpoint' or a fraction of the map's maximum between 0 and 1, got {rule!r}"
+            f"expected rule 'otsu', 'midpoint' or a fraction of the map's maximum between 0 and 1, found {rule!r}"
         )
 
 
 def check_maps(maps: torch.Tensor, name: str = "maps") -> None:
-    """Refuse anything but finite ``(B, 1, H, W)`` maps; ``name`` is the argument the message speaks of."""
+    """Check that maps are finite and ``(B, 1, H, W)``; ``name`` is the name of the argument in messages."""
     if maps.ndim != 4 or maps.shape[1] != 1:
-        raise ValueError(f"expected {name} of shape (B, 1, H, W), got {tuple(maps.shape)}; fuse the layers first")
+        raise ValueError(f"expected {name} of shape (B, 1, H, W), found {tuple(maps.shape)}; fuse the layers first")
     if not torch.isfinite(maps).all():
         raise ValueError(f"expected finite {name}, found NaN or infinity")
 
@@ -205,7 +225,7 @@ def _check_unit_maps(maps: torch.Tensor) -> None:
     check_maps(maps)
     if maps.numel() and (maps.min() < -_ROUNDING or maps.max() > 1 + _ROUNDING):
         raise ValueError(
-            f"expected maps in [0, 1], got {maps.min().item():.3g} to {maps.max().item():.3g}; "
+            f"expected maps in [0, 1], found {maps.min().item():.3g} to {maps.max().item():.3g}; "
             "divide each by its maximum first (camtools.fusion.normalize_max)"
         )
 
@@ -213,7 +233,7 @@ def _check_unit_maps(maps: torch.Tensor) -> None:
 def _candidate_bins(maps: torch.Tensor, candidates: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
     """Sorted candidates ``(K,)`` and, for each pixel, how many of them it exceeds: ``(B, 1, H * W)`` in 0..K."""
     if len(candidates) == 0:
-        raise ValueError("expected at least one candidate threshold, got none")
+        raise ValueError("expected at least one candidate threshold, found none")
     grid = torch.tensor(sorted(candidates), dtype=torch.float32, device=maps.device)
     return grid, torch.bucketize(maps.flatten(2).float(), grid)
 

@@ -63,13 +63,13 @@ def test_uncertainty_weighted_mean_has_no_nan_in_half_precision():
 def test_uncertainty_weighted_mean_refuses_values_outside_0_1(maps, bad):
     maps[2, 1, 3, 3] = bad
     with pytest.raises(
-        ValueError, match=r"probabilities in \[0, 1\], got values from .* call camtools.fusion.normalize"
+        ValueError, match=r"probabilities in \[0, 1\], found values from .* call camtools.fusion.normalize"
     ):
         uncertainty_weighted_mean(maps)
 
 
 def test_uncertainty_weighted_mean_refuses_unknown_weighting(maps):
-    with pytest.raises(ValueError, match=r"'linear' .* or 'exp' .*, got 'square'"):
+    with pytest.raises(ValueError, match=r"'linear' .* or 'exp' .*, found 'square'"):
         uncertainty_weighted_mean(maps, weighting="square")
 
 
@@ -99,7 +99,7 @@ def test_normalize_max_of_an_empty_batch():
 @pytest.mark.parametrize("fusion", [*FUSIONS, normalize_max])
 @pytest.mark.parametrize("shape", [(4, 5), (2, 0, 4, 5)])
 def test_wrong_shape(fusion, shape):
-    with pytest.raises(ValueError, match=r"maps must be \(B, L, \*spatial\) with at least one layer, got shape"):
+    with pytest.raises(ValueError, match=r"expected maps \(B, L, \*spatial\) with at least one layer, found shape"):
         fusion(torch.rand(shape))
 
 

@@ -59,7 +59,7 @@ def test_shares_of_classes_count_the_pixels_of_the_image_alone() -> None:
 
 @pytest.mark.parametrize(("size", "stride"), [(0, 1), (4, 5), (4, 0)])
 def test_gaps_are_refused(size: int, stride: int) -> None:
-    with pytest.raises(ValueError, match=f"leave no gap, got size={size}, stride={stride}"):
+    with pytest.raises(ValueError, match=f"leave no gap, found size={size}, stride={stride}"):
         PatchGrid(size, stride)
 
 

@@ -150,13 +150,13 @@ def test_seeds_cannot_be_reassigned():
 
 def test_errors():
     cam = torch.rand(2, 1, 4, 4)
-    with pytest.raises(ValueError, match=r"expected cam of shape \(B, 1, H, W\), got \(2, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"expected cam of shape \(B, 1, H, W\), found \(2, 4, 4\)"):
         seeds_from_cam(cam[:, 0], 0.5)
     with pytest.raises(ValueError, match="expected finite cam, found NaN or infinity"):
         seeds_from_cam(cam / 0, 0.5)
-    with pytest.raises(ValueError, match="expected margin >= 0 pixels, got -1"):
+    with pytest.raises(ValueError, match="expected margin >= 0 pixels, found -1"):
         seeds_from_cam(cam, 0.5, margin=-1)
-    with pytest.raises(ValueError, match=r"expected one threshold or one per slice, shape \(2,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"expected one threshold or one per slice, shape \(2,\), found \(3,\)"):
         seeds_from_cam(cam, torch.zeros(3))
 
 

@@ -120,29 +120,33 @@ def test_default_candidates():
 
 @pytest.mark.parametrize("function", [otsu, midpoint])
 def test_map_errors(function):
-    with pytest.raises(ValueError, match=r"expected maps of shape \(B, 1, H, W\), got \(2, 3, 4, 4\); fuse the layers"):
+    with pytest.raises(
+        ValueError, match=r"expected maps of shape \(B, 1, H, W\), found \(2, 3, 4, 4\); fuse the layers"
+    ):
         function(torch.zeros(2, 3, 4, 4))
     with pytest.raises(ValueError, match="expected finite maps, found NaN or infinity"):
         function(torch.full((1, 1, 2, 2), torch.nan))
 
 
 def test_intra_class_variance_errors(images, maps):
-    with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\) that match maps \(6, 1, 13, 11\), got \(5, "):
+    with pytest.raises(
+        ValueError, match=r"expected images \(B, C, H, W\) that match maps \(6, 1, 13, 11\), found \(5, "
+    ):
         intra_class_variance(images[:5], maps)
     with pytest.raises(ValueError, match="expected finite voxels, found NaN or infinity in images"):
         intra_class_variance(images.log() * torch.inf, maps)
-    with pytest.raises(ValueError, match=r"expected maps in \[0, 1\], got 0 to 3; .*normalize_max"):
+    with pytest.raises(ValueError, match=r"expected maps in \[0, 1\], found 0 to 3; .*normalize_max"):
         intra_class_variance(images, maps.round() * 3)
-    with pytest.raises(ValueError, match="expected at least one candidate threshold, got none"):
+    with pytest.raises(ValueError, match="expected at least one candidate threshold, found none"):
         intra_class_variance(images, maps, [])
 
 
 def test_search_dice_errors(maps):
-    with pytest.raises(ValueError, match=r"expected masks of the shape of maps \(6, 1, 13, 11\).*got \(6, 13, 11\)"):
+    with pytest.raises(ValueError, match=r"expected masks of the shape of maps \(6, 1, 13, 11\).*found \(6, 13, 11\)"):
         search_dice(maps, maps[:, 0])
     with pytest.raises(ValueError, match="at least one slice"):
         search_dice(maps[:0], maps[:0])
-    with pytest.raises(ValueError, match=r"expected maps in \[0, 1\], got -1 to 1"):
+    with pytest.raises(ValueError, match=r"expected maps in \[0, 1\], found -1 to 1"):
         search_dice(maps.round() * 2 - 1, maps)
 
 

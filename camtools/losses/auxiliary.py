@@ -37,7 +37,7 @@ class AuxiliaryLoss(nn.Module):
     def __init__(self, loss: Loss, weight: float = 0.4, auxiliary: Loss | None = None) -> None:
         super().__init__()
         if not weight >= 0:
-            raise ValueError(f"weight, the share of the auxiliary loss, must be at least 0, got {weight}")
+            raise ValueError(f"expected a weight of the auxiliary loss of at least 0, found {weight}")
         self.loss = loss
         self.weight = weight
         self.auxiliary = loss if auxiliary is None else auxiliary
@@ -64,7 +64,7 @@ class AuxiliaryLoss(nn.Module):
         if not (channel and stacked):
             raise ValueError(
                 "expected labels (B, 1, *spatial) and logits (B, 2, K, *spatial) of a head and an auxiliary head, or "
-                f"(B, K, *spatial), got {tuple(labels.shape)} and {tuple(logits.shape)}"
+                f"(B, K, *spatial), found {tuple(labels.shape)} and {tuple(logits.shape)}"
             )
         main, auxiliary = logits.unbind(dim=1)
         return self.loss(main, labels) + self.weight * self.auxiliary(auxiliary, labels)

@@ -1,4 +1,4 @@
-"""Online easy example mining: cross-entropy that trusts pixels which are easy to learn."""
+"""Online easy example mining: cross-entropy that gives more weight to pixels that are easy to learn."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class OEEMLoss(nn.Module):
       a probability below ``ohem_threshold``, and over the ``ohem_kept`` hardest ones if these are fewer,
     - ``"none"``: plain cross-entropy.
 
-    Images with labels of one class have no confusion to avoid, so their weights are 1 (eq. 8); ``"ohem"`` makes no
-    such exception. The paper adds the pixels up; the mean keeps the learning rate apart from the size of the images.
+    Images with labels of one class have no confusion to avoid, so their weights are 1 (eq. 8); ``"ohem"`` has no
+    such exception. The paper sums over the pixels; with the mean, the learning rate does not depend on the image size.
     Computed in at least float32, also under autocast.
 
     Source: OEEM (Li et al., MICCAI 2022), eq. 3-8 and table 3; OHEM: Shrivastava et al., CVPR 2016, with the two
@@ -37,9 +37,9 @@ class OEEMLoss(nn.Module):
 
     Args:
         weighting: one of those above.
-        ignore_index: label of pixels that take no part.
-        ohem_threshold: probability in (0, 1], of ``"ohem"`` alone.
-        ohem_kept: least number of pixels of a batch that are kept, of ``"ohem"`` alone.
+        ignore_index: label of pixels that are ignored.
+        ohem_threshold: probability in (0, 1]; only for ``"ohem"``.
+        ohem_kept: smallest number of pixels of a batch that are kept; only for ``"ohem"``.
 
     Raises:
         ValueError: an unknown weighting, a threshold outside (0, 1] or fewer than one pixel kept.
@@ -61,11 +61,11 @@ class OEEMLoss(nn.Module):
     ) -> None:
         super().__init__()
         if weighting not in get_args(Weighting):
-            raise ValueError(f"weighting must be one of {', '.join(get_args(Weighting))}, got {weighting!r}")
+            raise ValueError(f"expected weighting to be one of {', '.join(get_args(Weighting))}, found {weighting!r}")
         if not 0 < ohem_threshold <= 1 or ohem_kept < 1:
             raise ValueError(
-                "ohem_threshold must lie in (0, 1] and ohem_kept be at least 1, "
-                f"got ohem_threshold={ohem_threshold} and ohem_kept={ohem_kept}"
+                "expected ohem_threshold in (0, 1] and ohem_kept of at least 1, "
+                f"found ohem_threshold={ohem_threshold} and ohem_kept={ohem_kept}"
             )
         self.weighting = weighting
         self.ignore_index = ignore_index
@@ -83,7 +83,7 @@ class OEEMLoss(nn.Module):
             Scalar >= 0; 0 when every pixel is ignored.
 
         Raises:
-            ValueError: shapes that do not match, labels that are no integers or no classes of the logits.
+            ValueError: shapes that do not match, labels that are not integers or not classes of the logits.
         """
         labels = self._checked(logits, labels).flatten(1).long()
         wide = logits.flatten(2).to(torch.promote_types(logits.dtype, torch.float32))
@@ -99,19 +99,22 @@ class OEEMLoss(nn.Module):
         if logits.ndim < 3 or labels.shape not in (shape, (len(logits), 1, *logits.shape[2:])):
             raise ValueError(
                 "expected logits (B, K, *spatial) and labels (B, 1, *spatial) or (B, *spatial), "
-                f"got {tuple(logits.shape)} and {tuple(labels.shape)}"
+                f"found {tuple(logits.shape)} and {tuple(labels.shape)}"
             )
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-            raise ValueError(f"labels must be integer classes, got {labels.dtype}; cast them with labels.long()")
+            raise ValueError(
+                f"expected labels that are integer classes, found {labels.dtype}; cast them with labels.long()"
+            )
         wrong = labels[(labels != self.ignore_index) & ((labels < 0) | (labels >= logits.shape[1]))]
         if len(wrong):
             raise ValueError(
-                f"labels must be 0 to {logits.shape[1] - 1}, or {self.ignore_index} to be ignored, got {int(wrong[0])}"
+                f"expected labels from 0 to {logits.shape[1] - 1}, or {self.ignore_index} for pixels to ignore, "
+                f"found {int(wrong[0])}"
             )
         return labels.reshape(shape)
 
     def _weights(self, logits: Tensor, labels: Tensor, losses: Tensor, valid: Tensor) -> Tensor:
-        """Weights ``(B, N)`` of all pixels; those of ignored ones do not matter."""
+        """Weights ``(B, N)`` of all pixels; the weights of ignored pixels do not matter."""
         if self.weighting == "none":
             return torch.ones_like(losses)
         if self.weighting == "ohem":

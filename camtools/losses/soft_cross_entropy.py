@@ -38,7 +38,7 @@ class SoftCrossEntropyLoss(nn.Module):
         """
         if logits.shape != target.shape or logits.ndim < 2:
             raise ValueError(
-                f"logits and soft labels must have the same shape (B, K, *spatial), got {tuple(logits.shape)} "
+                f"expected logits and soft labels of the same shape (B, K, *spatial), found {tuple(logits.shape)} "
                 f"and {tuple(target.shape)}; integer labels need one-hot encoding first"
             )
         dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -72,7 +72,7 @@ class DualPseudoLabelLoss(nn.Module):
     def __init__(self, lam: float = 0.1) -> None:
         super().__init__()
         if not 0 <= lam <= 1:
-            raise ValueError(f"lam is the weight of UM-CAM and must lie in [0, 1], got {lam}")
+            raise ValueError(f"expected lam (the weight of UM-CAM) in [0, 1], found {lam}")
         self.lam = lam
         self.cross_entropy = SoftCrossEntropyLoss()
 
@@ -92,8 +92,8 @@ class DualPseudoLabelLoss(nn.Module):
         """
         if logits.shape != target.shape or logits.ndim < 2 or logits.shape[1] != 2:
             raise ValueError(
-                "logits (background, foreground) and target (foreground of UM-CAM, foreground of SPL) must both be "
-                f"(B, 2, *spatial), got {tuple(logits.shape)} and {tuple(target.shape)}"
+                "expected logits (background, foreground) and target (foreground of UM-CAM, foreground of SPL), both "
+                f"(B, 2, *spatial), found {tuple(logits.shape)} and {tuple(target.shape)}"
             )
         um_cam, spl = target.to(torch.promote_types(target.dtype, torch.float32)).unbind(dim=1)
         foreground = torch.lerp(spl, um_cam, self.lam)

@@ -10,16 +10,16 @@ __all__ = ["SupConLoss"]
 
 
 class SupConLoss(nn.Module):
-    r"""Supervised contrastive loss: views of images of one class are drawn together, those of other classes apart.
+    r"""Supervised contrastive loss: views of the same class are pulled together, views of other classes apart.
 
     .. math::
         L = \frac{1}{|I|} \sum_{i \in I} \frac{-1}{|P(i)|} \sum_{p \in P(i)}
             \log \frac{\exp(z_i \cdot z_p / \tau)}{\sum_{a \in I \setminus \{i\}} \exp(z_i \cdot z_a / \tau)}
 
     over all views :math:`I` of the batch, :math:`z` normalised to length 1, with :math:`P(i)` the other views of the
-    class of i. The paper adds the views up; the mean, as in the authors' code, keeps the learning rate apart from the
-    batch size. A view without another one of its class is left out of the mean. Computed in at least float32, also
-    under autocast.
+    class of i. The paper sums over the views; with the mean, as in the authors' code, the learning rate does not
+    depend on the batch size. A view without another view of its class is left out of the mean. Computed in at least
+    float32, also under autocast.
 
     Source: Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, eq. 2 (:math:`L^{sup}_{out}`).
 
@@ -39,7 +39,7 @@ class SupConLoss(nn.Module):
     def __init__(self, temperature: float = 0.07) -> None:
         super().__init__()
         if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+            raise ValueError(f"expected a positive temperature, found {temperature}")
         self.temperature = temperature
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
@@ -50,14 +50,14 @@ class SupConLoss(nn.Module):
             labels: class of each image, ``(B,)`` or ``(B, 1)``.
 
         Returns:
-            Scalar >= 0; 0 when no view has another one of its class.
+            Scalar >= 0; 0 when no view shares its class with another view.
 
         Raises:
             ValueError: features of another number of dimensions, or another number of labels.
         """
         if features.ndim != 3 or labels.numel() != len(features):
             raise ValueError(
-                "features must be (B, V, D), V views of each image, and labels (B,), got "
+                "expected features (B, V, D), V views of each image, and labels (B,), found "
                 f"{tuple(features.shape)} and {tuple(labels.shape)}; RandViewsd makes the views"
             )
         views = features.shape[1]

@@ -23,14 +23,14 @@ def cam_classifier(
     norm: NormName = "batch",
     pretrained: bool | str | os.PathLike[str] = False,
 ) -> nn.Module:
-    """Make the classifier of a configuration in which the network is a knob.
+    """Build the classifier that a configuration names.
 
     Args:
         name: ``"resnet38"`` (:class:`ResNet38`) or ``"efficientnet_lite0"`` (:class:`EfficientNetLite0CAM`).
         in_channels: channels of the images.
         num_classes: number of logits.
-        width: factor on the channel counts, of ResNet-38 alone.
-        output_stride: of EfficientNet-Lite0 alone; training at 16 takes a third of the time of 8.
+        width: factor on the channel counts; only for ResNet-38.
+        output_stride: only for EfficientNet-Lite0; training at 16 takes a third of the time of 8.
         norm: normalisation, see ``camtools.networks.norms.norm_layer``.
         pretrained: see the classes.
 
@@ -44,11 +44,11 @@ def cam_classifier(
     options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
     options |= {"norm": norm, "pretrained": pretrained}
     if name not in ("resnet38", "efficientnet_lite0"):
-        raise ValueError(f"name must be resnet38 or efficientnet_lite0, got {name!r}")
+        raise ValueError(f"expected name resnet38 or efficientnet_lite0, found {name!r}")
     if name == "efficientnet_lite0":
         if width != 1:
-            raise ValueError(f"efficientnet_lite0 has one width, got width={width}; set it to 1")
+            raise ValueError(f"expected width=1 for efficientnet_lite0, found width={width}; set it to 1")
         return EfficientNetLite0CAM(output_stride=output_stride, **options)
     if output_stride != 8:
-        raise ValueError(f"resnet38 has the output stride 8 alone, got output_stride={output_stride}")
+        raise ValueError(f"expected output_stride=8 for resnet38, found output_stride={output_stride}; set it to 8")
     return ResNet38(width=width, **options)

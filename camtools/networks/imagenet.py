@@ -24,7 +24,7 @@ def saved_state(path: str | os.PathLike[str], network: str) -> dict[str, Tensor]
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
-        raise ValueError(f"{path} holds a {type(state).__name__}, expected a state dictionary of {network}")
+        raise ValueError(f"expected a state dictionary of {network}, found a {type(state).__name__} in {path}")
     return state
 
 
@@ -48,6 +48,6 @@ def imagenet_state(
         return dict(weights.get_state_dict(progress=True, check_hash=True))
     except OSError as error:
         raise RuntimeError(
-            f"could not download torchvision's {network} weights; download them on a machine with a connection and "
-            f"pass the file with pretrained=PATH, or train from scratch with pretrained=False ({error})"
+            f"expected to download torchvision's {network} weights, found an error ({error}); download them on another "
+            "machine and pass the file with pretrained=PATH, or train from scratch with pretrained=False"
         ) from error

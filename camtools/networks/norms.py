@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -13,14 +14,15 @@ __all__ = ["FrozenBatchNorm2d", "Norm", "NormName", "group_norm", "norm_layer"]
 
 Norm = Callable[[int], nn.Module]
 NormName = Literal["batch", "frozen", "group"]
+"""What every network with normalisation accepts; VGG16CAM accepts other names, and None."""
 GROUP_SIZE = 16
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation with its running statistics in either mode, whose weight and bias do not train.
 
-    Names and shapes of parameters and buffers are those of :class:`torch.nn.BatchNorm2d`. It stays frozen within any
-    network that takes it over, also a scripted one, whatever ``train()`` is called on.
+    Its parameters and buffers have the names and shapes of :class:`torch.nn.BatchNorm2d`. It stays frozen in every
+    network that contains it, scripted or not, and ``train()`` does not change that.
 
     Args:
         num_features: channels.
@@ -43,9 +45,9 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation in groups of 16 channels, or more where 16 does not divide their number.
+    """Group normalisation in groups of 16 channels, or larger groups where 16 does not divide their number.
 
-    It has no statistics of a batch: images are normalised alike in training and evaluation, one by one.
+    It has no batch statistics: each image is normalised separately, in the same way in training and evaluation.
 
     Source: Wu and He, Group Normalization, ECCV 2018.
 
@@ -56,16 +58,30 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(channels, max(1, channels // GROUP_SIZE)), channels)
 
 
-def norm_layer(name: NormName) -> Norm:
-    """Normalisation by name: ``"batch"``, ``"frozen"`` (:class:`FrozenBatchNorm2d`) or ``"group"``.
+def norm_layer(name: str, allowed: Sequence[str] = get_args(NormName)) -> Norm:
+    """Find a normalisation layer by its name.
+
+    Args:
+        name: ``"batch"`` (:class:`torch.nn.BatchNorm2d`), ``"frozen"`` (:class:`FrozenBatchNorm2d`), ``"group"``
+            (:func:`group_norm`) or ``"instance"`` (:class:`torch.nn.InstanceNorm2d` with weight and bias).
+        allowed: names that the network accepts.
 
     Returns:
-        From channels to the layer.
+        Function from the number of channels to the layer.
 
     Raises:
-        ValueError: another name.
+        ValueError: a name that is not allowed.
+
+    Example:
+        >>> norm_layer("group")(32)
+        GroupNorm(2, 32, eps=1e-05, affine=True, bias=True)
     """
-    layers: dict[str, Norm] = {"batch": nn.BatchNorm2d, "frozen": FrozenBatchNorm2d, "group": group_norm}
-    if name not in layers:
-        raise ValueError(f"norm must be one of {', '.join(get_args(NormName))}, got {name!r}")
+    layers: dict[str, Norm] = {
+        "batch": nn.BatchNorm2d,
+        "frozen": FrozenBatchNorm2d,
+        "group": group_norm,
+        "instance": partial(nn.InstanceNorm2d, affine=True),
+    }
+    if name not in allowed:
+        raise ValueError(f"expected norm to be one of {', '.join(allowed)}, found {name!r}")
     return layers[name]

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camtools.networks.image_size import check_images
 from camtools.networks.norms import Norm, NormName, norm_layer
-from camtools.networks.widths import FEWEST_CHANNELS
+from camtools.networks.sizes import FEWEST_CHANNELS, check_images
 
 __all__ = ["PSPNet", "PyramidPooling"]
 
 
 class PyramidPooling(nn.Module):
-    """Features, and their averages over a grid of each bin, convolved and brought back to the features' size.
+    """Concatenate features with their averages over grids of several sizes, each convolved and resized to the features.
 
     Source: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017, section 3.2.
 
@@ -64,9 +63,9 @@ class PSPNet(nn.Module):
 
     Args:
         backbone: :class:`ResNet38`, :class:`ResNet18CAM`, :class:`VGG16CAM`, or a classifier with ``smallest`` and
-            ``feature_stages()``: two ``nn.Sequential``, the second of which goes on from the first, the last
-            convolution of either with as many channels as its output. Its layers are shared, not copied; its class
-            layer takes no part.
+            ``feature_stages()``: two ``nn.Sequential``, where the second continues from the first, and the last
+            convolution of each has as many channels as its output. The layers are shared, not copied; the class
+            layer is not used.
         num_classes: number of classes, background included.
         bins: cells per side of each grid of the pyramid.
         channels: of the head (at least 16 remain); the auxiliary head has a quarter of its own inputs.
@@ -99,7 +98,7 @@ class PSPNet(nn.Module):
     ) -> None:
         super().__init__()
         if not bins or min(bins) < 1:
-            raise ValueError(f"bins must be at least one positive number of cells per side, got {tuple(bins)}")
+            raise ValueError(f"expected at least one bin, a positive number of cells per side, found {tuple(bins)}")
         layer = norm_layer(norm)
         self.shallow, self.deep, self.smallest = _parts(backbone)
         self.needs_batches = 1 in bins and norm == "batch"
@@ -118,8 +117,8 @@ class PSPNet(nn.Module):
             images: ``(B, C, H, W)``, as the backbone takes them.
 
         Returns:
-            Logits ``(B, num_classes, H, W)``; in training with an auxiliary head ``(B, 2, num_classes, H, W)``, those
-            of the head and those of the auxiliary head.
+            Logits ``(B, num_classes, H, W)``; in training with an auxiliary head ``(B, 2, num_classes, H, W)``,
+            first the logits of the head, then of the auxiliary head.
 
         Raises:
             ValueError: another number of dimensions, images that are too small, or, in training with a bin of 1, a
@@ -128,7 +127,7 @@ class PSPNet(nn.Module):
         check_images(images, self.smallest)
         if self.training and self.needs_batches and images.size(0) == 1:
             raise ValueError(
-                "PSPNet with a bin of 1 needs at least 2 images per batch (and GPU) in training, got 1: batch "
+                "expected at least 2 images per batch (and GPU) to train PSPNet with a bin of 1, found 1: batch "
                 "normalisation cannot train on one value per channel; raise the batch size, drop the last batch of an "
                 "epoch (drop_last=True), take norm='group', or leave 1 out of bins"
             )
@@ -142,8 +141,8 @@ class PSPNet(nn.Module):
 def _parts(backbone: nn.Module) -> tuple[nn.Sequential, nn.Sequential, int]:
     if not hasattr(backbone, "feature_stages") or not hasattr(backbone, "smallest"):
         raise ValueError(
-            "PSPNet needs a backbone with feature_stages() and smallest, such as ResNet38, "
-            f"got {type(backbone).__name__}"
+            "expected a backbone of PSPNet with feature_stages() and smallest, such as ResNet38, "
+            f"found {type(backbone).__name__}"
         )
     stages: Callable[[], tuple[nn.Sequential, nn.Sequential]] = getattr(backbone, "feature_stages")  # noqa: B009
     smallest: int = getattr(backbone, "smallest")  # noqa: B009 - nn.Module hides the types

@@ -11,10 +11,9 @@ from torch.nn import functional as F
 from torchvision.models import ResNet18_Weights
 from torchvision.models.resnet import BasicBlock
 
-from camtools.networks.image_size import check_images
 from camtools.networks.imagenet import imagenet_state
 from camtools.networks.resnet_weights import check_fit, load_features
-from camtools.networks.widths import scaled_widths
+from camtools.networks.sizes import check_images, scaled_widths
 
 __all__ = ["ResNet18CAM"]
 

@@ -9,12 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from camtools.networks.image_size import check_images
 from camtools.networks.imagenet import saved_state
 from camtools.networks.norms import NormName, norm_layer
 from camtools.networks.resnet38_blocks import BasicBlock, BottleneckBlock
 from camtools.networks.resnet_weights import check_fit, load_features
-from camtools.networks.widths import scaled_widths
+from camtools.networks.sizes import check_images, scaled_widths
 
 __all__ = ["ResNet38"]
 
@@ -159,8 +158,8 @@ class ResNet38(nn.Module):
             return
         if pretrained is True:
             raise ValueError(
-                "pretrained must be the path of a res38d state dictionary: camtools cannot download one; "
-                "pass its file, or pretrained=False to train from scratch"
+                "expected pretrained to be the path of a res38d state dictionary, found True; camtools cannot download "
+                "one; pass its file, or pretrained=False to train from scratch"
             )
         check_fit(width, self.conv1a.in_channels)
         state = {key.removeprefix("module."): value for key, value in saved_state(pretrained, "ResNet-38").items()}

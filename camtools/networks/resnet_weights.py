@@ -17,7 +17,7 @@ def check_fit(width: float, in_channels: int) -> None:
     """
     if width != 1.0 or in_channels not in (1, 3):
         raise ValueError(
-            "pretrained weights fit width=1.0 and in_channels 1 or 3, got "
+            "expected width=1.0 and in_channels 1 or 3 for pretrained weights, found "
             f"width={width}, in_channels={in_channels}; change these or use pretrained=False"
         )
 
@@ -57,6 +57,6 @@ def load_features(
     wrong += [key for key in loaded if key not in features or loaded[key].shape != features[key].shape]
     if wrong:
         shape = f"of shape {tuple(loaded[wrong[0]].shape)}" if wrong[0] in loaded else "missing"
-        found = shape if wrong[0] in features else "not a part of it"
-        raise ValueError(f"pretrained must be {source}; {wrong[0]} is {found}; {advice}")
+        found = shape if wrong[0] in features else "that is not part of it"
+        raise ValueError(f"expected pretrained to be {source}, found {wrong[0]} {found}; {advice}")
     model.load_state_dict({**{key: value for key, value in own.items() if key not in features}, **loaded})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
@@ -12,34 +10,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import VGG16_Weights
 
-from camtools.networks.image_size import check_images
 from camtools.networks.imagenet import imagenet_state
+from camtools.networks.norms import Norm, norm_layer
+from camtools.networks.sizes import check_images, scaled_widths
 from camtools.networks.vgg16_weights import Weighted, load_layers
-from camtools.networks.widths import scaled_widths
 
 __all__ = ["VGG16CAM"]
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 HIDDEN, POOLED = 4096, 7  # of VGG-16's fully connected head
-NORMS: dict[str | None, Callable[[int], nn.Module] | None] = {
-    None: None,
-    "batch": nn.BatchNorm2d,
-    "instance": partial(nn.InstanceNorm2d, affine=True),
-}
+NORMS = ("batch", "instance")
 HEADS = ("average", "fully_connected")
 
 
 class VGG16CAM(nn.Module):
-    """VGG-16 as a classifier whose activations make activation maps; UM-CAM's variant unless told otherwise.
+    """VGG-16 as a classifier for activation maps; UM-CAM's variant by default.
 
-    With ``dilated`` it is the classifier of UM-CAM: the fourth pooling is 3x3 with stride 1, the convolutions of block
-    5 are dilated by 2 and each is followed by dropout, and there is no fifth pooling (output stride 8). Without, the
-    blocks are VGG-16's own (output stride 16 at the end of block 5), as LTGrad-CAM uses them.
+    With ``dilated=True`` it is the classifier of UM-CAM: the fourth pooling is 3x3 with stride 1, the convolutions of
+    block 5 are dilated by 2 and each is followed by dropout, and there is no fifth pooling (output stride 8). With
+    ``dilated=False`` the blocks are VGG-16's own (output stride 16 at the end of block 5), as LTGrad-CAM uses them.
 
     The head ``"average"`` is a 1x1 convolution and global average pooling, with dropout before it where block 5 has
     none; ``"fully_connected"`` is VGG-16's: average pooling to 7x7, two hidden layers with dropout, and the class layer
-    (after VGG-16's fifth pooling, unless dilated). Not dilated and fully connected, with ``norm=None``, the network and
-    its state dictionary are those of ``torchvision.models.vgg16``.
+    (after VGG-16's fifth pooling, unless dilated). With ``dilated=False``, ``head="fully_connected"`` and
+    ``norm=None``, network and state dictionary equal ``torchvision.models.vgg16`` and its state dictionary.
 
     Parameters are kept in the channels-last memory format, which is faster on CPUs and with half precision on GPUs.
 
@@ -59,7 +53,7 @@ class VGG16CAM(nn.Module):
 
     Attributes:
         cam_layers: names of the last activation of each of the five blocks, shallow to deep.
-        smallest: least height and width of the images.
+        smallest: smallest height and width of the images.
 
     Raises:
         ValueError: a width that is not positive, an unknown norm or head, or pretrained weights for another network.
@@ -89,27 +83,29 @@ class VGG16CAM(nn.Module):
     ) -> None:
         super().__init__()
         *widths, hidden = scaled_widths([*(channels for channels, _ in BLOCKS), HIDDEN], width, fewest=4)
-        _check(norm, head)
+        if head not in HEADS:
+            raise ValueError(f"expected head 'average' or 'fully_connected', found {head!r}")
+        norm_of = None if norm is None else norm_layer(norm, allowed=NORMS)
         self.fully_connected = head == "fully_connected"
-        self.smallest = 8 if dilated else 32 if self.fully_connected else 16
-        layers, ends = _features(in_channels, widths, dropout, NORMS[norm], dilated)
-        if not dilated:
-            layers.append(nn.MaxPool2d(2) if self.fully_connected else nn.Dropout(dropout))
+        self.smallest = 8 if dilated else 16
+        layers, ends = _features(in_channels, widths, dropout, norm_of, dilated)
+        if not dilated and self.fully_connected:
+            self.smallest = 32
+            layers.append(nn.MaxPool2d(2))
+        elif not dilated:
+            layers.append(nn.Dropout(dropout))
         self.features = nn.Sequential(*layers)
-        self.classifier = (
-            _fully_connected(widths[-1] * POOLED**2, hidden, num_classes, dropout)
-            if self.fully_connected
-            else nn.Conv2d(widths[-1], num_classes, kernel_size=1)
-        )
+        self.classifier: nn.Module
+        if self.fully_connected:
+            self.classifier = _fully_connected(widths[-1] * POOLED**2, hidden, num_classes, dropout)
+        else:
+            self.classifier = nn.Conv2d(widths[-1], num_classes, kernel_size=1)
         self.cam_layers = [f"features.{end}" for end in ends]
-        *layers_before, class_layer = (m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        weighted = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+        layers_before, class_layer = weighted[:-1], weighted[-1]
         _initialise(layers_before, class_layer)
         if pretrained is not False:
-            if width != 1.0 or norm is not None or in_channels not in (1, 3):
-                raise ValueError(
-                    "pretrained weights fit width=1.0, norm=None and in_channels 1 or 3, got "
-                    f"width={width}, norm={norm!r}, in_channels={in_channels}; change these or use pretrained=False"
-                )
+            _check_fit(width, norm, in_channels)
             load_layers(layers_before, imagenet_state(pretrained, VGG16_Weights.IMAGENET1K_V1, "VGG-16"))
         self.to(memory_format=torch.channels_last)
 
@@ -133,20 +129,20 @@ class VGG16CAM(nn.Module):
         return logits
 
     def class_maps(self, images: Tensor) -> Tensor:
-        """Score every class at every position: the class layer applied there; :meth:`forward` is their average.
+        """Score every class at every position by the class layer; :meth:`forward` is the average over positions.
 
         Args:
-            images: as of :meth:`forward`.
+            images: as for :meth:`forward`.
 
         Returns:
             ``(B, num_classes, h, w)`` at output stride 8 (dilated) or 16, of any sign.
 
         Raises:
-            ValueError: as of :meth:`forward`, or a fully connected head, which has no scores of positions.
+            ValueError: as for :meth:`forward`, or a fully connected head, which has no scores per position.
         """
         if self.fully_connected:
             raise ValueError(
-                "class_maps needs head='average', got head='fully_connected', which has no scores of positions; "
+                "expected head='average' for class_maps, found head='fully_connected', without scores per position; "
                 "use camtools.cams.GradCAM, or train with head='average'"
             )
         check_images(images, self.smallest)
@@ -159,11 +155,12 @@ class VGG16CAM(nn.Module):
         return self.features[:end], self.features[end:]
 
 
-def _check(norm: str | None, head: str) -> None:
-    if norm not in NORMS:
-        raise ValueError(f"norm must be None, 'batch' or 'instance', got {norm!r}")
-    if head not in HEADS:
-        raise ValueError(f"head must be 'average' or 'fully_connected', got {head!r}")
+def _check_fit(width: float, norm: str | None, in_channels: int) -> None:
+    if width != 1.0 or norm is not None or in_channels not in (1, 3):
+        raise ValueError(
+            "expected width=1.0, norm=None and in_channels 1 or 3 for pretrained weights, found "
+            f"width={width}, norm={norm!r}, in_channels={in_channels}; change these or use pretrained=False"
+        )
 
 
 def _initialise(layers: list[Weighted], class_layer: Weighted) -> None:
@@ -184,7 +181,7 @@ def _fully_connected(inputs: int, hidden: int, num_classes: int, dropout: float)
 
 
 def _features(
-    in_channels: int, widths: list[int], dropout: float, norm: Callable[[int], nn.Module] | None, dilated: bool
+    in_channels: int, widths: list[int], dropout: float, norm: Norm | None, dilated: bool
 ) -> tuple[list[nn.Module], list[int]]:
     """Layers of the five blocks, and the index of the last activation of each."""
     layers: list[nn.Module] = []

@@ -11,7 +11,7 @@ __all__ = ["Weighted", "load_layers"]
 Weighted = nn.Conv2d | nn.Linear
 
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-FULLY_CONNECTED = (0, 3)  # the class layer, 6, is of ImageNet's classes
+FULLY_CONNECTED = (0, 3)  # layer 6 scores ImageNet's classes
 LAYERS = (*(f"features.{index}" for index in CONVOLUTIONS), *(f"classifier.{index}" for index in FULLY_CONNECTED))
 """Names of the layers in ``torchvision.models.vgg16``, in the order of the forward pass."""
 
@@ -28,13 +28,13 @@ def load_layers(layers: Sequence[Weighted], state: Mapping[str, Tensor]) -> None
         ValueError: a weight is missing or of another shape.
     """
     for name, layer in zip(LAYERS, layers, strict=False):
-        weight, bias = (state.get(f"{name}.{kind}") for kind in ("weight", "bias"))
+        weight, bias = state.get(f"{name}.weight"), state.get(f"{name}.bias")
         if weight is not None and layer is layers[0] and layer.weight.shape[1] == 1:
             weight = weight.sum(dim=1, keepdim=True)
         if weight is None or bias is None or weight.shape != layer.weight.shape:
             found = "missing" if weight is None or bias is None else f"of shape {tuple(weight.shape)}"
             raise ValueError(
-                f"pretrained must be a state dictionary of torchvision.models.vgg16; {name} is {found}; "
+                f"expected pretrained to be a state dictionary of torchvision.models.vgg16, found {name} {found}; "
                 "pass its file, or pretrained=True to download it"
             )
         layer.load_state_dict({"weight": weight, "bias": bias})

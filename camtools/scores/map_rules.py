@@ -9,7 +9,7 @@ from torch import Tensor
 
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.validation_maps import MappedSlices
-from camtools.thresholds import Rule, map_threshold
+from camtools.thresholds import Rule, map_threshold, per_pixel
 
 __all__ = ["RULES", "checked_rules", "masks_by_rule"]
 
@@ -49,4 +49,4 @@ def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifi
         return classifier.crf(one.images.to(classifier.device), probabilities)[:, 1:].cpu() > 0.5
     if searched is not None:
         return one.maps > searched
-    return one.maps > map_threshold(one.maps, cast(Rule, rule))[:, None, None, None]
+    return one.maps > per_pixel(map_threshold(one.maps, cast(Rule, rule)))

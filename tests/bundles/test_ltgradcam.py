@@ -96,7 +96,7 @@ def test_wrong_rule_stops_before_the_first_volume(trained: Path, tmp_path: Path)
     while chain is not None:
         messages.append(str(chain))
         chain = chain.__cause__
-    assert any("rule must be 'otsu', 'midpoint' or a fraction" in message for message in messages)
+    assert any("expected rule 'otsu', 'midpoint' or a fraction" in message for message in messages)
 
 
 def test_paper_overlay_has_the_papers_network_and_runs(dataset: Path, tmp_path: Path) -> None:

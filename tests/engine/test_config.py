@@ -98,7 +98,7 @@ def test_error_of_a_loader_worker_is_its_message() -> None:
 
 
 def test_own_words_win_over_the_error_they_come_from() -> None:
-    with pytest.raises(ValueError, match="rule must be") as failure:
+    with pytest.raises(ValueError, match="expected rule") as failure:
         split_by_words("7")
     wrapped = RuntimeError("Failed to instantiate component")
     wrapped.__cause__ = failure.value

@@ -72,7 +72,7 @@ def test_soft_labels(generator: torch.Generator) -> None:
 )
 def test_shapes_are_checked(logits: tuple[int, ...], labels: tuple[int, ...]) -> None:
     message = (
-        f"*spatial) and logits (B, 2, K, *spatial) of a head and an auxiliary head, or (B, K, *spatial), got {labels}"
+        f"*spatial) and logits (B, 2, K, *spatial) of a head and an auxiliary head, or (B, K, *spatial), found {labels}"
     )
     with pytest.raises(ValueError, match=re.escape(f"{message} and {logits}")):
         AuxiliaryLoss(OEEMLoss())(torch.zeros(logits), torch.zeros(labels, dtype=torch.long))
@@ -80,5 +80,5 @@ def test_shapes_are_checked(logits: tuple[int, ...], labels: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan")])
 def test_weight_is_checked(weight: float) -> None:
-    with pytest.raises(ValueError, match=f"the share of the auxiliary loss, must be at least 0, got {weight}"):
+    with pytest.raises(ValueError, match=f"expected a weight of the auxiliary loss of at least 0, found {weight}"):
         AuxiliaryLoss(OEEMLoss(), weight)

@@ -87,17 +87,17 @@ def test_extreme_logits_stay_finite():
 
 
 def test_shapes_are_checked():
-    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), got \(1, 2, 4, 4\) and \(1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), found \(1, 2, 4, 4\) and \(1, 4, 4\)"):
         SoftCrossEntropyLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4))
-    with pytest.raises(ValueError, match=r"must both be \(B, 2, \*spatial\), got \(1, 3, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"both \(B, 2, \*spatial\), found \(1, 3, 4, 4\)"):
         DualPseudoLabelLoss()(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
-    with pytest.raises(ValueError, match=r"must both be \(B, 2, \*spatial\), got .* and \(1, 2, 5, 4\)"):
+    with pytest.raises(ValueError, match=r"both \(B, 2, \*spatial\), found .* and \(1, 2, 5, 4\)"):
         DualPseudoLabelLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 5, 4))
 
 
 @pytest.mark.parametrize("lam", [-0.1, 1.1, math.nan])
 def test_lam_is_checked(lam):
-    with pytest.raises(ValueError, match=r"lam is the weight of UM-CAM and must lie in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"expected lam \(the weight of UM-CAM\) in \[0, 1\], found"):
         DualPseudoLabelLoss(lam)
 
 
@@ -170,12 +170,14 @@ def test_sup_con_stays_finite_at_a_low_temperature():
 
 @pytest.mark.parametrize("temperature", [0.0, -0.1, math.nan])
 def test_sup_con_temperature_is_checked(temperature):
-    with pytest.raises(ValueError, match=f"temperature must be positive, got {temperature}"):
+    with pytest.raises(ValueError, match=f"expected a positive temperature, found {temperature}"):
         SupConLoss(temperature)
 
 
 @pytest.mark.parametrize(("shape", "labels"), [((4, 8), 4), ((4, 2, 8), 8), ((4, 2, 8, 1), 4)])
 def test_sup_con_shapes_are_checked(shape, labels):
-    message = f"features must be (B, V, D), V views of each image, and labels (B,), got {shape} and ({labels},); RandV"
+    message = (
+        f"expected features (B, V, D), V views of each image, and labels (B,), found {shape} and ({labels},); RandV"
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         SupConLoss()(torch.zeros(shape), torch.zeros(labels))

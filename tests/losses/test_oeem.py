@@ -115,7 +115,7 @@ def test_images_do_not_weigh_each_other():
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
-        ((2, 3, 4, 4), (2, 1, 4, 5), r"got \(2, 3, 4, 4\) and \(2, 1, 4, 5\)"),
+        ((2, 3, 4, 4), (2, 1, 4, 5), r"found \(2, 3, 4, 4\) and \(2, 1, 4, 5\)"),
         ((2, 3), (2,), r"expected logits \(B, K, \*spatial\)"),
         ((2, 3, 4, 4), (2, 2, 4, 4), r"labels \(B, 1, \*spatial\) or \(B, \*spatial\)"),
     ],
@@ -127,18 +127,18 @@ def test_shapes_are_checked(logits, labels, message):
 
 def test_labels_are_checked():
     logits = torch.zeros(1, 2, 2, 2)
-    with pytest.raises(ValueError, match=r"integer classes, got torch.float32; cast them"):
+    with pytest.raises(ValueError, match=r"integer classes, found torch.float32; cast them"):
         OEEMLoss()(logits, torch.zeros(1, 1, 2, 2))
-    with pytest.raises(ValueError, match=r"labels must be 0 to 1, or 255 to be ignored, got 2"):
+    with pytest.raises(ValueError, match=r"expected labels from 0 to 1, or 255 for pixels to ignore, found 2"):
         OEEMLoss()(logits, torch.full((1, 1, 2, 2), 2))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weighting": "easy"}, r"weighting must be one of loss_norm, .*, none, got 'easy'"),
-        ({"ohem_threshold": 0.0}, r"got ohem_threshold=0.0 and ohem_kept=100000"),
-        ({"ohem_kept": 0}, r"ohem_kept be at least 1, got ohem_threshold=0.7 and ohem_kept=0"),
+        ({"weighting": "easy"}, r"expected weighting to be one of loss_norm, .*, none, found 'easy'"),
+        ({"ohem_threshold": 0.0}, r"found ohem_threshold=0.0 and ohem_kept=100000"),
+        ({"ohem_kept": 0}, r"ohem_kept of at least 1, found ohem_threshold=0.7 and ohem_kept=0"),
     ],
 )
 def test_options_are_checked(options, message):

@@ -18,9 +18,13 @@ def test_classifiers_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet50", {}, "name must be resnet38 or efficientnet_lite0, got 'resnet50'"),
-        ("efficientnet_lite0", {"width": 0.5}, "has one width, got width=0.5; set it to 1"),
-        ("resnet38", {"output_stride": 16}, "has the output stride 8 alone, got output_stride=16"),
+        ("resnet50", {}, "expected name resnet38 or efficientnet_lite0, found 'resnet50'"),
+        ("efficientnet_lite0", {"width": 0.5}, "expected width=1 for efficientnet_lite0, found width=0.5; set it to 1"),
+        (
+            "resnet38",
+            {"output_stride": 16},
+            "expected output_stride=8 for resnet38, found output_stride=16; set it to 8",
+        ),
     ],
 )
 def test_errors(name: str, options: dict[str, float], message: str) -> None:

@@ -236,7 +236,7 @@ def test_copy_has_a_classifier_of_its_own(segmenter: CAMSegmenter, images: Tenso
 
 @pytest.mark.parametrize("rule", ["auto", 0, 1.0, -0.2, float("nan"), None])
 def test_rule_is_checked(rule: Any) -> None:
-    message = "rule must be 'otsu', 'midpoint' or a fraction of the map's maximum between 0 and 1, got"
+    message = "expected rule 'otsu', 'midpoint' or a fraction of the map's maximum between 0 and 1, found"
     with pytest.raises(ValueError, match=message):
         image_segmenter(rule=rule)
     with pytest.raises(ValueError, match=message):
@@ -245,7 +245,7 @@ def test_rule_is_checked(rule: Any) -> None:
 
 def test_maps_are_checked() -> None:
     for rule in ("otsu", 0.5):
-        with pytest.raises(ValueError, match=r"expected maps of shape \(B, 1, H, W\), got \(1, 2, 3, 3\)"):
+        with pytest.raises(ValueError, match=r"expected maps of shape \(B, 1, H, W\), found \(1, 2, 3, 3\)"):
             map_threshold(torch.zeros(1, 2, 3, 3), rule)
         with pytest.raises(ValueError, match="expected finite maps, found NaN or infinity"):
             map_threshold(row(1, float("nan")), rule)

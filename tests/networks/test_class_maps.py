@@ -46,7 +46,7 @@ def test_class_maps_check_their_images(name: str) -> None:
     smallest = {"resnet18": 32, "vgg16_not_dilated": 16}.get(name, 8)
     assert model.smallest == smallest
     assert model.class_maps(torch.rand(1, 3, smallest, smallest)).shape == (1, 3, 1, 1)
-    with pytest.raises(ValueError, match=rf"images must be \(B, C, H, W\) with H and W at least {smallest}, got"):
+    with pytest.raises(ValueError, match=rf"expected images \(B, C, H, W\) with H and W at least {smallest}, found"):
         model.class_maps(torch.rand(1, 3, smallest, smallest - 1))
 
 
@@ -54,6 +54,6 @@ def test_class_maps_check_their_images(name: str) -> None:
 def test_a_fully_connected_head_has_no_class_maps(dilated: bool) -> None:
     model = VGG16CAM(width=0.0625, dilated=dilated, head="fully_connected")
     with pytest.raises(
-        ValueError, match=r"class_maps needs head='average', got .* use camtools.cams.GradCAM, or train"
+        ValueError, match=r"expected head='average' for class_maps, found .* use camtools.cams.GradCAM, or train"
     ):
         model.class_maps(torch.rand(1, 1, 32, 32))

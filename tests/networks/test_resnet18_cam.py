@@ -106,9 +106,7 @@ def test_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> Non
         raise URLError("no route to host")
 
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", fail)
-    message = (
-        r"could not download torchvision's ResNet-18 weights; .* pretrained=PATH, or .* pretrained=False .*no rout"
-    )
+    message = r"expected to download torchvision's ResNet-18 weights, found .*no route.* pretrained=PATH, or .*=False"
     with pytest.raises(RuntimeError, match=message):
         ResNet18CAM(pretrained=True)
 
@@ -117,35 +115,37 @@ def test_pretrained_file_of_another_network(torchvision_resnet18: ResNet, tmp_pa
     path = tmp_path / "other.pth"
     state = torchvision_resnet18.state_dict()
     for wrong, found in [
-        ({"layer.weight": torch.zeros(1)}, "conv1.weight is missing; pass its file"),
-        (state | {"layer2.0.conv1.weight": torch.zeros(1, 2)}, "layer2.0.conv1.weight is of shape (1, 2); pass"),
-        ({key: state[key] for key in state if key != "bn1.running_mean"}, "bn1.running_mean is missing; pass"),
-        (resnet34().state_dict(), "layer1.2.conv1.weight is not a part of it; pass its file"),
+        ({"layer.weight": torch.zeros(1)}, "conv1.weight missing; pass its file"),
+        (state | {"layer2.0.conv1.weight": torch.zeros(1, 2)}, "layer2.0.conv1.weight of shape (1, 2); pass"),
+        ({key: state[key] for key in state if key != "bn1.running_mean"}, "bn1.running_mean missing; pass"),
+        (resnet34().state_dict(), "layer1.2.conv1.weight that is not part of it; pass its file"),
     ]:
         torch.save(wrong, path)
-        message = f"pretrained must be a state dictionary of torchvision.models.resnet18; {found}"
+        message = f"expected pretrained to be a state dictionary of torchvision.models.resnet18, found {found}"
         with pytest.raises(ValueError, match=re.escape(message)):
             ResNet18CAM(in_channels=3, pretrained=path)
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match=r"other.pth holds a list, expected a state dictionary of ResNet-18"):
+    with pytest.raises(ValueError, match=r"expected a state dictionary of ResNet-18, found a list in .*other.pth"):
         ResNet18CAM(pretrained=path)
 
 
 @pytest.mark.parametrize("change", [{"width": 0.5}, {"in_channels": 2}])
 def test_pretrained_weights_need_the_same_network(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"pretrained weights fit width=1.0 and in_channels 1 or 3, got width="):
+    with pytest.raises(
+        ValueError, match=r"expected width=1.0 and in_channels 1 or 3 for pretrained weights, found width="
+    ):
         ResNet18CAM(pretrained=True, **change)
 
 
 @pytest.mark.parametrize("width", [0, -1.0])
 def test_width_is_checked(width: float) -> None:
-    with pytest.raises(ValueError, match=f"width is a factor on the channel counts and must be positive, got {width}"):
+    with pytest.raises(ValueError, match=rf"expected a positive width \(factor on the channel counts\), found {width}"):
         ResNet18CAM(width=width)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 31, 32), (1, 1, 64, 16), (1, 64, 64)])
 def test_images_are_checked(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\) with H and W at least 32, got shape"):
+    with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\) with H and W at least 32, found shape"):
         small_network()(torch.zeros(shape))
 
 
@@ -199,7 +199,7 @@ def test_contrastive_network_trains_the_classifier_it_was_given() -> None:
 
 
 def test_contrastive_network_checks_classifier_and_views() -> None:
-    with pytest.raises(ValueError, match=r"a classifier with embed\(images\) and embedding_size, .* got Linear"):
+    with pytest.raises(ValueError, match=r"a classifier with embed\(images\) and embedding_size .* found Linear"):
         ContrastiveNetwork(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"views must be \(B, V, C, H, W\), got shape \(4, 1, 32, 32\); RandViewsd"):
+    with pytest.raises(ValueError, match=r"expected views \(B, V, C, H, W\), found shape \(4, 1, 32, 32\); RandViewsd"):
         ContrastiveNetwork(small_network())(torch.zeros(4, 1, 32, 32))

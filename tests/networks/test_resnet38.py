@@ -254,17 +254,19 @@ def test_pretrained_file_of_another_network(tmp_path: Path) -> None:
     state = small_network().state_dict()
     path = tmp_path / "other.pth"
     for wrong, found in [
-        ({"layer.weight": torch.zeros(1)}, "conv1a.weight is missing; pass its file"),
+        ({"layer.weight": torch.zeros(1)}, "conv1a.weight missing; pass its file"),
         (
             state | {"b4_3.conv_branch2a.weight": torch.zeros(1, 2)},
-            "b4_3.conv_branch2a.weight is of shape (1, 2); pass",
+            "b4_3.conv_branch2a.weight of shape (1, 2); pass",
         ),
-        ({key: state[key] for key in state if key != "bn7.running_var"}, "bn7.running_var is missing; pass its file"),
-        (state | {"b8.bn_branch2a.bias": torch.zeros(1)}, "b8.bn_branch2a.bias is not a part of it; pass its file"),
+        ({key: state[key] for key in state if key != "bn7.running_var"}, "bn7.running_var missing; pass its file"),
+        (state | {"b8.bn_branch2a.bias": torch.zeros(1)}, "b8.bn_branch2a.bias that is not part of it; pass its file"),
     ]:
         torch.save(wrong, path)
-        with pytest.raises(ValueError, match=re.escape(f"pretrained must be a state dictionary of res38d; {found}")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"expected pretrained to be a state dictionary of res38d, found {found}")
+        ):
             ResNet38(pretrained=path)
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match=r"other.pth holds a list, expected a state dictionary of ResNet-38"):
+    with pytest.raises(ValueError, match=r"expected a state dictionary of ResNet-38, found a list in .*other.pth"):
         ResNet38(pretrained=path)

@@ -23,20 +23,22 @@ def small_network(**options: Any) -> ResNet38:
 
 
 def test_no_download() -> None:
-    with pytest.raises(ValueError, match=r"pretrained must be the path of a res38d .* cannot download one; pass its f"):
+    with pytest.raises(
+        ValueError, match=r"expected pretrained to be the path of a res38d .* cannot download one; pass its f"
+    ):
         small_network(pretrained=True)
 
 
 @pytest.mark.parametrize("change", [{"width": 0.03125}, {"in_channels": 2}])
 def test_pretrained_weights_need_the_same_network(change: dict[str, Any]) -> None:
-    message = r"pretrained weights fit width=1.0 and in_channels 1 or 3, got width="
+    message = r"expected width=1.0 and in_channels 1 or 3 for pretrained weights, found width="
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         ResNet38(pretrained="res38d.pth", **change)
 
 
 @pytest.mark.parametrize("width", [0, -1.0])
 def test_width_is_checked(width: float) -> None:
-    with pytest.raises(ValueError, match=f"width is a factor on the channel counts and must be positive, got {width}"):
+    with pytest.raises(ValueError, match=rf"expected a positive width \(factor on the channel counts\), found {width}"):
         ResNet38(width=width)
 
 
@@ -52,7 +54,7 @@ def test_width_keeps_at_least_sixteen_channels() -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 7, 32), (1, 3, 32, 4), (3, 32, 32)])
 def test_images_are_checked(shape: tuple[int, ...]) -> None:
     for method in ("forward", "embed"):
-        with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\) with H and W at least 8, got shape"):
+        with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\) with H and W at least 8, found shape"):
             getattr(small_network(), method)(torch.zeros(shape))
 
 

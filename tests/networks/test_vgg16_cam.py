@@ -176,7 +176,7 @@ def test_pretrained_fully_connected_head_keeps_its_own_class_layer(torchvision_v
     del expected["classifier.3.weight"]
     with (
         torch.device("meta"),
-        pytest.raises(ValueError, match=r"dictionary of torchvision.models.vgg16; classifier.3 is missing; pass"),
+        pytest.raises(ValueError, match=r"dictionary of torchvision.models.vgg16, found classifier.3 missing; pass"),
     ):
         VGG16CAM(head="fully_connected", pretrained=True)
 
@@ -192,48 +192,54 @@ def test_failed_download_says_what_to_do(monkeypatch):
         raise URLError("no route to host")
 
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", fail)
-    with pytest.raises(RuntimeError, match=r"could not download .* pretrained=PATH, or .* pretrained=False .*no route"):
+    with pytest.raises(
+        RuntimeError, match=r"expected to download .*no route.* pretrained=PATH, or .* pretrained=False"
+    ):
         VGG16CAM(pretrained=True)
 
 
 @pytest.mark.parametrize("change", [{"width": 0.5}, {"norm": "batch"}, {"in_channels": 2}])
 def test_pretrained_weights_need_the_same_network(change):
-    with pytest.raises(ValueError, match=r"pretrained weights fit width=1.0, norm=None and in_channels 1 or 3, got"):
+    with pytest.raises(
+        ValueError, match=r"expected width=1.0, norm=None and in_channels 1 or 3 for pretrained weights, found"
+    ):
         VGG16CAM(pretrained=True, **change)
 
 
 def test_pretrained_file_of_another_network(tmp_path, torchvision_state):
     path = tmp_path / "other.pth"
     torch.save({"layer.weight": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"state dictionary of torchvision.models.vgg16; features.0 is missing; pass"):
+    with pytest.raises(
+        ValueError, match=r"state dictionary of torchvision.models.vgg16, found features.0 missing; pass"
+    ):
         VGG16CAM(pretrained=path)
     torch.save(torchvision_state | {"features.5.weight": torch.zeros(1, 2, 3, 3)}, path)
-    with pytest.raises(ValueError, match=r"features.5 is of shape \(1, 2, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"features.5 of shape \(1, 2, 3, 3\)"):
         VGG16CAM(pretrained=path)
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match=r"other.pth holds a list, expected a state dictionary of VGG-16"):
+    with pytest.raises(ValueError, match=r"expected a state dictionary of VGG-16, found a list in .*other.pth"):
         VGG16CAM(pretrained=path)
 
 
 @pytest.mark.parametrize("options", [{"width": 0}, {"width": -1.0}])
 def test_width_is_checked(options):
-    with pytest.raises(ValueError, match="width is a factor on the channel counts and must be positive, got"):
+    with pytest.raises(ValueError, match=r"expected a positive width \(factor on the channel counts\), found"):
         VGG16CAM(**options)
 
 
 def test_norm_is_checked():
-    with pytest.raises(ValueError, match="norm must be None, 'batch' or 'instance', got 'layer'"):
+    with pytest.raises(ValueError, match="expected norm to be one of batch, instance, found 'layer'"):
         VGG16CAM(norm="layer", width=0.1)
 
 
 def test_head_is_checked():
-    with pytest.raises(ValueError, match="head must be 'average' or 'fully_connected', got 'max'"):
+    with pytest.raises(ValueError, match="expected head 'average' or 'fully_connected', found 'max'"):
         VGG16CAM(head="max", width=0.1)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 7, 32), (1, 1, 32, 4), (1, 32, 32)])
 def test_images_are_checked(shape):
-    with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\) with H and W at least 8, got shape"):
+    with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\) with H and W at least 8, found shape"):
         VGG16CAM(width=0.1)(torch.zeros(shape))
 
 
@@ -249,7 +255,7 @@ def test_images_are_checked(shape):
 def test_smallest_image(options, smallest):
     model = VGG16CAM(width=0.05, **options)
     assert model(torch.rand(2, 1, smallest, smallest)).shape == (2, 2)
-    with pytest.raises(ValueError, match=f"H and W at least {smallest}, got shape"):
+    with pytest.raises(ValueError, match=f"H and W at least {smallest}, found shape"):
         model(torch.rand(2, 1, smallest, smallest - 1))
 
 

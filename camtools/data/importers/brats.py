@@ -25,7 +25,7 @@ from camtools.data.importers.dataset import (
     stop_at_broken_links,
     write_dataset,
 )
-from camtools.data.importers.splits import split_by_patient
+from camtools.data.importers.patients import split_by_patient
 from camtools.data.volumes import read_mask
 
 __all__ = ["BRATS_MODALITIES", "brats_patient", "import_brats"]

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from camtools.data.case_names import case_clashes
+from camtools.data.dividing import SPLIT_NAMES
 from camtools.data.errors import DataError
 from camtools.data.files import atomic_folder, check_free_folder, write_json
 from camtools.data.folders import broken_links
 from camtools.data.geometry import stacking_axis
-from camtools.data.importers.splits import SPLIT_NAMES, Split
+from camtools.data.importers.patients import Split
 
 __all__ = [
     "Case",

@@ -26,7 +26,7 @@ from camtools.data.importers.dataset import (
     stop_at_broken_links,
     write_dataset,
 )
-from camtools.data.importers.splits import Split, check_held_out, held_out_patients
+from camtools.data.importers.patients import Split, check_held_out, held_out_patients
 
 __all__ = ["import_glas"]
 

@@ -24,7 +24,7 @@ from camtools.data.importers.dataset import (
     stop_at_broken_links,
     write_dataset,
 )
-from camtools.data.importers.splits import split_by_patient
+from camtools.data.importers.patients import split_by_patient
 
 __all__ = ["LGG_MODALITIES", "import_lgg", "lgg_patient"]
 

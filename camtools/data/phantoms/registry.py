@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from camtools.data.dividing import check_seed
 from camtools.data.phantoms.fetal_brain import FETAL_BRAIN
 from camtools.data.phantoms.gland import GLAND
 from camtools.data.phantoms.phantom import Phantom, PhantomKind, Photograph
 from camtools.data.phantoms.tumour import TUMOUR
 
-__all__ = ["KINDS", "check_seed", "make_phantom", "phantom_kind"]
+__all__ = ["KINDS", "make_phantom", "phantom_kind"]
 
 KINDS: dict[str, PhantomKind] = {"fetal_brain": FETAL_BRAIN, "gland": GLAND, "tumour": TUMOUR}
 
@@ -24,28 +25,16 @@ def phantom_kind(kind: str) -> PhantomKind:
         The entry of the registry.
 
     Raises:
-        ValueError: there is no such kind; the message lists those there are.
+        ValueError: there is no such kind; the message lists all kinds.
 
     Example:
         >>> phantom_kind("fetal_brain").label
         'brain'
     """
     if kind not in KINDS:
-        raise ValueError(f"Unknown kind of phantom {kind!r}: expected one of {sorted(KINDS)}.")
+        kinds = ", ".join(sorted(KINDS))
+        raise ValueError(f"Expected a kind of phantom ({kinds}), found {kind!r}. Choose one of them.")
     return KINDS[kind]
-
-
-def check_seed(seed: int) -> None:
-    """Stop at a seed that is no integer >= 0.
-
-    Raises:
-        ValueError: the seed is negative or no integer.
-
-    Example:
-        >>> check_seed(0)
-    """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"Expected a seed that is an integer >= 0, found {seed!r}. Choose another seed.")
 
 
 def make_phantom(kind: str, seed: int) -> Phantom | Photograph:
@@ -59,7 +48,7 @@ def make_phantom(kind: str, seed: int) -> Phantom | Photograph:
         The phantom: a volume, or for ``"gland"`` a photograph.
 
     Raises:
-        ValueError: unknown kind or a seed that is no integer >= 0.
+        ValueError: unknown kind or a seed that is not an integer >= 0.
 
     Example:
         >>> phantom = make_phantom("fetal_brain", seed=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from camtools.data.dividing import SPLIT_NAMES, check_fractions, check_seed
 from camtools.data.files import atomic_folder, check_free_folder, write_json
 from camtools.data.phantoms.phantom import Phantom, Photograph
-from camtools.data.phantoms.registry import check_seed, make_phantom, phantom_kind
+from camtools.data.phantoms.registry import make_phantom, phantom_kind
 
 __all__ = ["write_phantoms"]
-
-_SPLIT_NAMES = ("training", "validation", "test")
 
 
 def write_phantoms(
@@ -32,7 +30,7 @@ def write_phantoms(
 
     ``out_dir`` gets ``images/<kind>_000.nii.gz``, ``labels/<kind>_000.nii.gz`` and ``dataset.json``, whose items hold
     ``image``, ``label`` (paths relative to ``out_dir``) and ``slice_labels`` (one tag per slice along the last axis).
-    Photographs, such as those of kind ``"gland"``, are volumes of one slice and written as PNG.
+    Photographs, such as phantoms of kind ``"gland"``, are volumes of one slice and are written as PNG.
     Everything is written to a folder beside ``out_dir`` that is renamed at the end: ``out_dir`` is complete or absent.
 
     Args:
@@ -40,8 +38,8 @@ def write_phantoms(
         out_dir: folder to write; absent or empty. Its parents are created.
         n: number of volumes, >= 3.
         seed: integer >= 0; volume i depends on the kind, the seed and i only, so a larger n keeps the first volumes.
-        splits: fractions of the volumes, in order, for training, validation and test: positive, with sum 1. Each gets
-            one volume at least.
+        splits: fractions of the volumes, in order, for training, validation and test: positive, with sum 1. Each split
+            gets at least one volume.
 
     Returns:
         Path to ``dataset.json``.
@@ -74,7 +72,7 @@ def write_phantoms(
             "description": entry.description,
             "labels": {"0": "background", "1": entry.label},
         }
-        for name, start, stop in zip(_SPLIT_NAMES, bounds[:-1], bounds[1:], strict=True):
+        for name, start, stop in zip(SPLIT_NAMES, bounds[:-1], bounds[1:], strict=True):
             content[name] = items[start:stop]
         write_json(content, partial / "dataset.json")
     return out_dir / "dataset.json"
@@ -86,14 +84,10 @@ def _volume_seed(seed: int, index: int) -> int:
 
 
 def _split_bounds(n: int, splits: tuple[float, float, float]) -> tuple[int, int, int, int]:
-    """First index of every split, and ``n``; every split holds one volume at least."""
+    """First index of every split, and ``n``; every split has at least one volume."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 3:
-        raise ValueError(f"Expected n >= 3 volumes, one at least per split, found n = {n!r}. Raise n.")
-    if len(splits) != 3 or not all(part > 0 for part in splits) or not math.isclose(sum(splits), 1, abs_tol=1e-6):
-        raise ValueError(
-            "Expected splits to be three positive fractions (training, validation, test) with sum 1, "
-            f"found {splits!r}. Correct them."
-        )
+        raise ValueError(f"Expected n >= 3 volumes, at least one per split, found n = {n!r}. Raise n.")
+    check_fractions(splits)
     first = min(max(round(n * splits[0]), 1), n - 2)
     second = min(max(round(n * (splits[0] + splits[1])), first + 1), n - 1)
     return 0, first, second, int(n)

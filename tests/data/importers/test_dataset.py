@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from camtools.cli.importing import import_app
 from camtools.data import DataError
 from camtools.data.importers.dataset import Case, Recipe, describe_mask, format_summary, write_dataset
-from camtools.data.importers.splits import held_out_patients, split_by_patient, split_patients
+from camtools.data.importers.patients import held_out_patients, split_by_patient, split_patients
 
 EQUAL = (0.8, 0.1, 0.1)
 
@@ -48,7 +48,7 @@ def test_the_split_depends_on_patients_and_seed_only() -> None:
 
 
 def test_too_few_patients() -> None:
-    with pytest.raises(DataError, match=r"Expected 3 patients at least, one for each split, found 2: a, b\. Give"):
+    with pytest.raises(DataError, match=r"Expected at least 3 patients, one for each split, found 2: a, b\. Give"):
         split_patients(["a", "b", "a"], EQUAL, seed=0)
 
 

@@ -230,7 +230,7 @@ def test_folders_without_table_images_columns_or_patients(plain: Path, tmp_path:
     lines = rows.splitlines()
     one = [",".join([*line.split(",")[:2], "2", *line.split(",")[3:]]) for line in lines[1:]]
     (plain / "metadata.csv").write_text("\n".join([lines[0], *one]))
-    with pytest.raises(DataError, match=r"Expected 2 patients at least, .* found 1: 2\. Give"):
+    with pytest.raises(DataError, match=r"Expected at least 2 patients, .* found 1: 2\. Give"):
         import_glas(plain, tmp_path / "out")
 
 

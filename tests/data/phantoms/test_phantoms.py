@@ -234,7 +234,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("n", [2, 0, -1, 3.5, True])
 def test_too_few_volumes(n: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"Expected n >= 3 volumes, one at least per split, found n = {n}.")):
+    with pytest.raises(ValueError, match=re.escape(f"Expected n >= 3 volumes, at least one per split, found n = {n}.")):
         write_phantoms("fetal_brain", tmp_path / "out", n=n)
     assert list(tmp_path.iterdir()) == []
 
@@ -246,7 +246,7 @@ def test_wrong_splits(splits: Any, tmp_path: Path) -> None:
 
 
 def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:
-    message = re.escape(f"Unknown kind of phantom 'heart': expected one of {sorted(KINDS)}.")
+    message = re.escape(f"Expected a kind of phantom ({', '.join(sorted(KINDS))}), found 'heart'.")
     with pytest.raises(ValueError, match=message):
         make_phantom("heart", seed=0)
     with pytest.raises(ValueError, match=message):

@@ -1,8 +1,7 @@
-"""Splits by patient: all cases of one person land in the same split."""
+"""Splits by patient: all cases of a patient are in the same split."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from camtools.data.dividing import SPLIT_NAMES, check_fractions, check_seed
 from camtools.data.errors import DataError
 
 __all__ = [
-    "SPLIT_NAMES",
     "Split",
     "check_held_out",
     "check_split",
@@ -22,16 +21,14 @@ __all__ = [
     "split_patients",
 ]
 
-SPLIT_NAMES = ("training", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Split:
     """Where every case goes.
 
     Attributes:
-        of_case: split by the name of the case.
-        choices: the settings that led there, for ``dataset.json``; they tell one import from another.
+        of_case: name of the case -> split.
+        choices: settings of the split, stored in ``dataset.json`` to distinguish one import from another.
     """
 
     of_case: Mapping[str, str]
@@ -39,27 +36,23 @@ class Split:
 
 
 def check_split(split: tuple[float, float, float], seed: int) -> None:
-    """Stop at fractions or a seed that cannot be used.
+    """Check the fractions and the seed of a split.
 
     Raises:
-        ValueError: not three positive fractions with sum 1, or the seed is no integer >= 0.
+        ValueError: not three positive fractions with sum 1, or a seed that is not an integer >= 0.
 
     Example:
         >>> check_split((0.8, 0.1, 0.1), seed=0)
     """
-    if len(split) != 3 or not all(part > 0 for part in split) or not math.isclose(sum(split), 1, abs_tol=1e-6):
-        raise ValueError(
-            "Expected the split to be three positive fractions (training, validation, test) with sum 1, "
-            f"found {tuple(split)}. Correct them."
-        )
-    _check_seed(seed)
+    check_fractions(split)
+    check_seed(seed)
 
 
 def split_by_patient(patients: Mapping[str, str], split: tuple[float, float, float], seed: int) -> Split:
     """Split by fractions of the patients, see :func:`split_patients`.
 
     Args:
-        patients: patient by the name of the case.
+        patients: name of the case -> patient.
         split: fractions of the patients for training, validation and test.
         seed: integer >= 0.
 
@@ -77,11 +70,11 @@ def split_by_patient(patients: Mapping[str, str], split: tuple[float, float, flo
 
 
 def split_patients(patients: Iterable[str], split: tuple[float, float, float], seed: int) -> dict[str, str]:
-    """Assign every patient to a split, at random but always the same for the same patients, split and seed.
+    """Assign every patient to a split at random. Same patients, fractions and seed, same result.
 
     Args:
         patients: names of patients; repeats and order do not matter.
-        split: fractions of the patients for training, validation and test. Each gets one patient at least.
+        split: fractions of the patients for training, validation and test. Each split gets at least one patient.
         seed: integer >= 0.
 
     Returns:
@@ -101,7 +94,7 @@ def split_patients(patients: Iterable[str], split: tuple[float, float, float], s
     count = len(names)
     if count < 3:
         raise DataError(
-            f"Expected 3 patients at least, one for each split, found {count}: {', '.join(names)}. "
+            f"Expected at least 3 patients, one for each split, found {count}: {', '.join(names)}. "
             "Give the folder of the whole release."
         )
     training = min(max(round(count * split[0]), 1), count - 2)
@@ -112,27 +105,27 @@ def split_patients(patients: Iterable[str], split: tuple[float, float, float], s
 
 
 def check_held_out(fraction: float, seed: int) -> None:
-    """Stop at a validation fraction or a seed that cannot be used.
+    """Check the validation fraction and the seed of a split.
 
     Raises:
-        ValueError: the fraction is not between 0 and 1, or the seed is no integer >= 0.
+        ValueError: a fraction that is not between 0 and 1, or a seed that is not an integer >= 0.
 
     Example:
         >>> check_held_out(0.2, seed=0)
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"Expected a validation fraction between 0 and 1, found {fraction}. Choose another one.")
-    _check_seed(seed)
+        raise ValueError(f"Expected a validation fraction between 0 and 1, found {fraction}. Choose another fraction.")
+    check_seed(seed)
 
 
 def held_out_patients(patients: Iterable[str], fraction: float, seed: int) -> set[str]:
-    """Patients to hold out for validation, so that they bring a fraction of the cases as nearly as whole patients can.
+    """Patients to hold out for validation, with as close to the given fraction of the cases as whole patients allow.
 
-    Patients are drawn at random, but always the same for the same cases, fraction and seed. At least one patient is
-    held out and one is not.
+    Patients are drawn at random. The same cases, fraction and seed give the same patients. At least one patient is held
+    out, and at least one is not.
 
     Args:
-        patients: the patient of every case; repeats count, their order does not matter.
+        patients: the patient of every case. Repeats count; the order does not matter.
         fraction: share of the cases to hold out, between 0 and 1.
         seed: integer >= 0.
 
@@ -149,10 +142,10 @@ def held_out_patients(patients: Iterable[str], fraction: float, seed: int) -> se
     names = sorted(cases)
     if len(names) < 2:
         raise DataError(
-            f"Expected 2 patients at least, for training and validation, found {len(names)}: {', '.join(names)}. "
+            f"Expected at least 2 patients, for training and validation, found {len(names)}: {', '.join(names)}. "
             "Give the folder of the whole release."
         )
-    # For every number of cases that whole patients can make up, the first patients found that do.
+    # For every number of cases that some set of patients has, the first such set found.
     reachable: dict[int, tuple[str, ...]] = {0: ()}
     for index in np.random.default_rng(seed).permutation(len(names)):
         name = names[index]
@@ -161,8 +154,3 @@ def held_out_patients(patients: Iterable[str], fraction: float, seed: int) -> se
     wanted = fraction * cases.total()
     best = min(reachable.keys() - {0, cases.total()}, key=lambda total: (abs(total - wanted), total))
     return set(reachable[best])
-
-
-def _check_seed(seed: int) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"Expected a seed that is an integer >= 0, found {seed!r}. Choose another seed.")
