@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_named_and_the_earlier_file_stays(name: str, small_
             r"No space left on device \(\d+ MB free\). Free space on that disk, or choose a folder on another",
         ),
         (errno.EDQUOT, r"Disk quota exceeded \(\d+ MB free\). Your quota there is used up"),
-        (errno.EROFS, r"Read-only file system. That file system can only be read"),
+        (errno.EROFS, r"Read-only file system. That file system is read-only"),
     ],
 )
 @pytest.mark.parametrize("hidden", [False, True], ids=["said", "hidden by the writer"])
@@ -148,8 +148,8 @@ def test_paths_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder/x.json").mkdir(parents=True)
     for path, message in (
-        (tmp_path / "file/x.json", r"file/x.*: (Not a directory|File exists). A file lies where a folder is expected"),
-        (tmp_path / "file/y/x.json", r": Not a directory. A file lies where a folder is expected"),
+        (tmp_path / "file/x.json", r"file/x.*: (Not a directory|File exists). A file is where a folder is expected"),
+        (tmp_path / "file/y/x.json", r": Not a directory. A file is where a folder is expected"),
         (tmp_path / "folder/x.json", r"folder/x.json: Is a directory. A folder lies where the file is expected"),
         (tmp_path / ("n" * 300), r": File name too long. Rename the input, or choose a folder with a shorter path"),
     ):

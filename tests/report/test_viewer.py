@@ -114,7 +114,7 @@ def test_files_that_do_not_fit_are_named(run: Path) -> None:
         "Map: expected the shape of the image, (24, 20, 6), found (24, 20, 3) in case_1_cam.nii.gz."
     )
     assert found.notes[1].startswith("Prediction: ")
-    assert "Expected gzip-compressed NIfTI data in" in found.notes[1]
+    assert "Expected gzip-compressed NIfTI data, found a text file" in found.notes[1]
 
 
 def test_mask_is_the_pseudo_label_of_methods_without_probabilities(run: Path, tmp_path: Path) -> None:
