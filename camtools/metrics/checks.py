@@ -1,4 +1,4 @@
-"""What every metric asks of masks and spacings."""
+"""Checks of masks and spacings that all metrics share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_same_shape", "checked_masks", "checked_spacing"]
 
 
 def check_same_shape(prediction: Tensor, truth: Tensor) -> None:
-    """Refuse a prediction and a truth of different shapes."""
+    """Check that prediction and truth have the same shape."""
     if prediction.shape != truth.shape:
         raise ValueError(
             f"Expected prediction and truth of the same shape, found {tuple(prediction.shape)} and "
@@ -21,7 +21,7 @@ def check_same_shape(prediction: Tensor, truth: Tensor) -> None:
 
 
 def checked_masks(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both masks as plain bool tensors; refuses wrong shapes and values other than 0 and 1."""
+    """Both masks as plain bool tensors, after a check of their shapes and values (0 and 1)."""
     check_same_shape(prediction, truth)
     return _checked_mask(prediction, "prediction"), _checked_mask(truth, "truth")
 
@@ -32,7 +32,7 @@ def _checked_mask(mask: Tensor, name: str) -> Tensor:
             f"{name}: expected masks of shape (B, 1, H, W) or (B, 1, X, Y, Z), found {tuple(mask.shape)}; "
             "add missing axes with mask[None, None], and pass one class at a time."
         )
-    # MONAI's metrics are much slower on MetaTensors, and would hand one back.
+    # MONAI's metrics are much slower on MetaTensors, and would return one.
     plain: Tensor = convert_to_tensor(mask, track_meta=False)
     other = plain[(plain != 0) & (plain != 1)]
     if len(other) > 0:

@@ -18,13 +18,13 @@ class Counts:
         P = \frac{TP}{TP + FP}, \quad R = \frac{TP}{TP + FN}, \quad
         F_1 = \frac{2 TP}{2 TP + FP + FN} = \frac{2 P R}{P + R}
 
-    Where there is nothing to find and nothing was found all of them are 1; where exactly one is missing all are 0.
-    Nothing is ever NaN.
+    If there is nothing to find and nothing was found, all are 1; if exactly one of the two is missing, all are 0.
+    No value is ever NaN.
 
     Attributes:
-        true_positive: what was rightly found, >= 0.
-        false_positive: what was found and is not there, >= 0.
-        false_negative: what is there and was not found, >= 0.
+        true_positive: what was found correctly, >= 0.
+        false_positive: what was found but does not exist, >= 0.
+        false_negative: what exists but was not found, >= 0.
 
     Raises:
         ValueError: a negative count.
@@ -42,17 +42,17 @@ class Counts:
             raise ValueError(f"expected counts, 0 or more, found {self}; count with {self.counted_with}")
 
     def __add__(self: _Self, other: _Self) -> _Self:
-        """Counts of the images of both."""
+        """Counts over the images of both."""
         return type(self)(*(own + more for own, more in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def precision(self) -> float:
-        """Share of what was found that is there, 0 to 1."""
+        """Share of what was found that exists, 0 to 1."""
         return self._share(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def recall(self) -> float:
-        """Share of what is there that was found, 0 to 1."""
+        """Share of what exists that was found, 0 to 1."""
         return self._share(self.true_positive, self.true_positive + self.false_negative)
 
     @property

@@ -21,13 +21,13 @@ __all__ = ["ObjectCounts", "connected_objects", "object_counts"]
 class ObjectCounts(Counts):
     r"""Detection F1 and object-level Dice of the GlaS challenge over any number of images; counts add up with ``+``.
 
-    Each predicted object :math:`S_i` is held against the true object :math:`G_i` of the same image that it overlaps
-    most (among equals the one with the smallest number), and each true object :math:`\tilde G_j` against the predicted
+    Each predicted object :math:`S_i` is compared with the true object :math:`G_i` of the same image that it overlaps
+    most (of several, the one with the smallest number), and each true object :math:`\tilde G_j` with the predicted
     :math:`\tilde S_j` that overlaps it most.
 
     *Detection.* :math:`S_i` is a true positive when :math:`|S_i \cap G_i| \ge |G_i| / 2`, else a false positive. A true
     object that made no predicted one a true positive is a false negative. Precision, recall and F1 follow. A large
-    predicted object that covers several true ones counts as a hit for one of them at most; two halves of one true
+    predicted object that covers several true objects counts as a hit for at most one of them; two halves of one true
     object are both hits.
 
     *Object-level Dice.*
@@ -38,14 +38,14 @@ class ObjectCounts(Counts):
         \omega_i = \frac{|S_i|}{\sum_k |S_k|}, \quad \tilde\omega_j = \frac{|\tilde G_j|}{\sum_k |\tilde G_k|}
 
     An object that overlaps nothing contributes 0. The challenge defines :math:`n_S` and :math:`n_G` over the objects of
-    *all* images of a test set, so the weights are areas as a share of the whole set: it is no mean over images.
+    *all* images of a test set, so the weights are areas as a share of the whole set: it is not a mean over images.
 
     Empty cases: without true and predicted objects F1, precision, recall and Dice are 1; where exactly one kind is
     missing they are 0.
 
     Source: Sirinukunwattana et al., "Gland segmentation in colon histology images: The GlaS challenge contest",
-    Medical Image Analysis 35, 2017, evaluation. At exactly one half the text of the challenge says a hit; its code, as
-    others have translated it, asks for more than a half.
+    Medical Image Analysis 35, 2017, evaluation. At exactly one half, the text of the challenge counts a hit; its code,
+    as translated by other authors, requires more than one half.
 
     Attributes:
         true_positive: predicted objects that cover half of a true one, >= 0.
@@ -88,10 +88,10 @@ def object_counts(prediction: Tensor, truth: Tensor) -> ObjectCounts:
         prediction: number of the object at each pixel, 0 for the background: integers >= 0, shape ``(B, H, W)``. Each
             number within an image is one object, connected or not; numbers may be missing. See
             :func:`connected_objects` for a mask of 0 and 1.
-        truth: ground truth, same shape; the numbers need not agree with those of ``prediction``.
+        truth: ground truth, same shape; its numbers need not match the numbers in ``prediction``.
 
     Returns:
-        The counts; add those of further batches with ``+``.
+        The counts; add the counts of further batches with ``+``.
 
     Raises:
         ValueError: shapes that differ or are not ``(B, H, W)``, values that are not integers, or negative ones.
@@ -110,12 +110,12 @@ def object_counts(prediction: Tensor, truth: Tensor) -> ObjectCounts:
 
 
 def connected_objects(mask: Tensor, connectivity: int = 8) -> Tensor:
-    """Number the connected components of masks, which then stand for the predicted objects.
+    """Number the connected components of masks, to use them as predicted objects.
 
     Args:
         mask: masks of 0 and 1, shape ``(B, H, W)``; pixels of different images are never connected.
-        connectivity: 8 (default): pixels touch along sides and corners; 4: along sides alone, which parts objects that
-            meet at a corner.
+        connectivity: 8 (default): pixels touch along sides and corners; 4: along sides only, which separates objects
+            that meet at a corner.
 
     Returns:
         int64 tensor of shape ``(B, H, W)`` on the device of ``mask``: 0 for the background, else the number of the

@@ -26,10 +26,10 @@ class PixelCounts(Counts):
     LTGrad-CAM paper reports for one object class: every row of its table 4 (KSDD2) satisfies F1 = 2PR/(P + R) and
     mIoU = F1/(2 - F1) to the last digit printed. That holds for pooled counts of the object class, and in general not
     for means over images or over object and background. Its ``mIoU`` is thus the IoU of the object class. Table 3
-    (VOC, 20 classes) does not satisfy them: means over classes stand there.
+    (VOC, 20 classes) does not satisfy them, because it gives means over classes.
 
     Empty masks: when there is neither object nor prediction all four are 1; when exactly one is missing all four are
-    0, also a precision without a predicted pixel and a recall without an object pixel. Nothing is ever NaN, and the
+    0, also a precision without a predicted pixel and a recall without an object pixel. No value is ever NaN, and the
     identities above hold wherever P + R > 0.
 
     Source: LTGrad-CAM (Dong et al., 2023), section 3.1 (metrics) and table 4.
@@ -61,7 +61,7 @@ class TwoClassCounts(PixelCounts):
     r"""Pixels of object and background counted over any number of slices; counts add up with ``+``.
 
     With :math:`IoU_c` and :math:`F_{1,c}` of the pooled pixels of class :math:`c`, where the hits of the background are
-    the true negatives, and its false positives and false negatives are those of the object exchanged:
+    the true negatives, and its false positives are the object's false negatives and vice versa:
 
     .. math::
         mIoU = \frac{IoU_o + IoU_b}{2}, \quad Dice = \frac{F_{1,o} + F_{1,b}}{2}, \quad
@@ -74,7 +74,7 @@ class TwoClassCounts(PixelCounts):
     would equal its Dice column.) That column thus says nothing beyond mIoU, and it is never below ``dice``, since the
     function is concave. ``dice_of_miou`` gives it, to compare with the paper.
 
-    Precision, recall, F1 and IoU remain those of the object. A class that is absent from truth and prediction has IoU
+    Precision, recall, F1 and IoU still describe the object. A class that is absent from truth and prediction has IoU
     and Dice 1; one that is absent from exactly one of them has 0.
 
     Source: OEEM (Li et al., MICCAI 2022), tables 1 and 2.
@@ -129,7 +129,7 @@ def pixel_counts(prediction: Tensor, truth: Tensor) -> PixelCounts:
         truth: ground truth, same shape.
 
     Returns:
-        The counts; add those of further batches with ``+``.
+        The counts; add the counts of further batches with ``+``.
 
     Raises:
         ValueError: shapes that differ or are not those above, or values other than 0 and 1.
@@ -147,14 +147,14 @@ def pixel_counts(prediction: Tensor, truth: Tensor) -> PixelCounts:
 
 
 def two_class_counts(prediction: Tensor, truth: Tensor) -> TwoClassCounts:
-    """Count the pixels of a batch of masks, all slices pooled, those of the background too.
+    """Count the pixels of a batch of masks, all slices pooled, including the background.
 
     Args:
         prediction: masks of 0 and 1, shape ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)``.
         truth: ground truth, same shape.
 
     Returns:
-        The counts; add those of further batches with ``+``.
+        The counts; add the counts of further batches with ``+``.
 
     Raises:
         ValueError: as :func:`pixel_counts`.

@@ -1,6 +1,6 @@
 """Dice, IoU and 95% Hausdorff distance of binary masks, per volume and per slice.
 
-Empty masks never give NaN, so that means stay finite and a missed object is punished:
+Empty masks never give NaN, so means stay finite and a missed object lowers the score:
 
 - both masks empty: Dice 1, IoU 1, HD95 0;
 - exactly one mask empty: Dice 0, IoU 0, HD95 = the diagonal of the image, ``sqrt(sum((size * spacing)**2))``.
@@ -97,7 +97,7 @@ def hd95(prediction: Tensor, truth: Tensor, spacing: Sequence[float] | None = No
     The definition is MONAI's: the outline of a mask is its pixels that touch the background or the image border by
     a side (2D) or a face (3D); a directed distance is the 95th percentile (linear interpolation), over the pixels of
     one outline, of the Euclidean distance to the nearest pixel of the other; HD95 is the larger of the two directed
-    distances. Every outline pixel counts the same, whatever the area it stands for.
+    distances. Every outline pixel has the same weight, regardless of the area that it represents.
 
     A volume with one slice, ``(B, 1, X, Y, 1)``, is measured as the 2D image it is: in 3D all of its voxels would be
     outline. Empty masks: 0 when both are empty, the diagonal of the image when exactly one is.
@@ -169,7 +169,7 @@ def volume_scores(prediction: Tensor, truth: Tensor, spacing: Sequence[float] | 
 def slice_scores(
     prediction: Tensor, truth: Tensor, spacing: Sequence[float] | None = None, *, positive_only: bool = True
 ) -> list[tuple[int, SegmentationScores]]:
-    """Scores of each slice of a volume in 2D: how the papers judge pseudo-masks.
+    """Scores of each slice of a volume in 2D, as the papers score pseudo-masks.
 
     Args:
         prediction: mask of 0 and 1, shape ``(X, Y, Z)``; the slice axis is the last.

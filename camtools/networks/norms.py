@@ -14,7 +14,7 @@ __all__ = ["FrozenBatchNorm2d", "Norm", "NormName", "group_norm", "norm_layer"]
 
 Norm = Callable[[int], nn.Module]
 NormName = Literal["batch", "frozen", "group"]
-"""What every network with normalisation accepts; VGG16CAM accepts other names, and None."""
+"""Names that the networks accept; VGG16CAM has its own list, with None."""
 GROUP_SIZE = 16
 
 

@@ -159,5 +159,5 @@ def test_imports_name_broken_links(tmp_path: Path, importer: Any, names: list[st
         (tmp_path / "release" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "release" / name).write_bytes(b"")
     (tmp_path / "release" / broken).symlink_to("gone")
-    with pytest.raises(DataError, match=f"found links to files that are not there.*\n.*{broken} is a broken link"):
+    with pytest.raises(DataError, match=f"found links to missing files.*\n.*{broken} is a broken link"):
         importer(tmp_path / "release", tmp_path / "out")

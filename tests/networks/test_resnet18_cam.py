@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, ResNet18_Weights, resnet18, resnet34
 
 from camtools.cams import GradCAM
-from camtools.losses import SupConLoss
-from camtools.networks import ContrastiveNetwork, ResNet18CAM
+from camtools.networks import ResNet18CAM
 from tests.cam_networks import vary_norms
 
 
@@ -167,39 +166,3 @@ def test_training_step_of_a_narrow_network_in_channels_last() -> None:
     optimizer.step()
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     assert not torch.equal(model.layer2[0].downsample[0].weight, before)
-
-
-def test_contrastive_network_projects_every_view_in_its_place() -> None:
-    network = ContrastiveNetwork(small_network(), projection_size=5).eval()
-    views = torch.rand(3, 2, 1, 32, 48)
-    result = network(views)
-    assert result.shape == (3, 2, 5)
-    for b in range(3):
-        for v in range(2):
-            expected = network.projection(network.classifier.embed(views[b, v][None]))[0]
-            torch.testing.assert_close(result[b, v], expected, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(result[0, 0], result[0, 1])
-    assert [layer.out_features for layer in ContrastiveNetwork(small_network()).projection[::2]] == [64, 128]
-
-
-def test_contrastive_network_trains_the_classifier_it_was_given() -> None:
-    classifier = small_network()
-    network = ContrastiveNetwork(classifier)
-    assert network.classifier is classifier
-    before = {name: value.detach().clone() for name, value in classifier.named_parameters()}
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    SupConLoss()(network(torch.rand(4, 2, 1, 32, 32)), torch.tensor([0, 1, 1, 0])).backward()
-    optimizer.step()
-    unchanged = {name for name, value in classifier.named_parameters() if torch.equal(value, before[name])}
-    assert unchanged == {"fc.weight", "fc.bias"}
-    other = small_network()
-    ContrastiveNetwork(other).load_state_dict(network.state_dict())
-    images = torch.rand(2, 1, 32, 32)
-    torch.testing.assert_close(other.eval()(images), classifier.eval()(images))
-
-
-def test_contrastive_network_checks_classifier_and_views() -> None:
-    with pytest.raises(ValueError, match=r"a classifier with embed\(images\) and embedding_size .* found Linear"):
-        ContrastiveNetwork(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"expected views \(B, V, C, H, W\), found shape \(4, 1, 32, 32\); RandViewsd"):
-        ContrastiveNetwork(small_network())(torch.zeros(4, 1, 32, 32))

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from camtools.cams import CAM, AblationCAM, FullGrad, GradCAM, ScoreCAM
 from camtools.networks import ResNet38, resnet38
-from camtools.networks.norms import FrozenBatchNorm2d, NormName
-from camtools.networks.resnet38_blocks import BasicBlock, BottleneckBlock
-from tests.cam_networks import vary_norms
-from tests.reference.networks import basic_block, bottleneck_block
+from camtools.networks.norms import NormName
+from tests.cam_networks import classifier, vary_norms
 
 # by name: channels before, between and after the two 3x3 convolutions, and whether the shortcut is a convolution
 BASIC = {
@@ -107,50 +105,6 @@ def test_stages() -> None:
     assert model(torch.rand(1, 2, 65, 96)).shape == (1, 3)
     # widths 1/32 of 128, 256, 512, 1024 and 512 + 1024 + 4096, but at least 16
     assert shapes == [(16, 33, 48), (16, 17, 24), (16, 9, 12), (32, 9, 12), (16 + 32 + 128, 9, 12)]
-
-
-@pytest.mark.parametrize(
-    ("channels", "options"),
-    [
-        ((6, 4, 6), {}),
-        ((6, 4, 5), {"dilation": 2, "first_dilation": 1}),
-        ((6, 4, 5), {"stride": 2}),
-        ((6, 5, 6), {"stride": 2}),
-        ((5, 4, 5), {"dilation": 2}),
-    ],
-)
-def test_basic_block_matches_reference(channels: tuple[int, int, int], options: dict[str, int]) -> None:
-    block = vary_norms(BasicBlock(*channels, nn.BatchNorm2d, **options)).double().eval()
-    images = torch.randn(2, channels[0], 7, 6, dtype=torch.float64)
-    dilation = options.get("dilation", 1)
-    dilations = (options.get("first_dilation", dilation), dilation)
-    weights = dict(block.state_dict())
-    expected = [basic_block(image, weights, options.get("stride", 1), dilations) for image in images]
-    with torch.no_grad():
-        torch.testing.assert_close(block(images), torch.stack(expected))
-        torch.testing.assert_close(block(images, block.activate(images)), torch.stack(expected))
-
-
-@pytest.mark.parametrize("channels", [(6, (3, 4), 8), (6, (3, 4), 6)])
-def test_bottleneck_block_matches_reference(channels: tuple[int, tuple[int, int], int]) -> None:
-    block = vary_norms(BottleneckBlock(*channels, nn.BatchNorm2d, dilation=4, dropout=0.5)).double().eval()
-    images = torch.randn(2, channels[0], 7, 6, dtype=torch.float64)
-    expected = torch.stack([bottleneck_block(image, dict(block.state_dict()), dilation=4) for image in images])
-    with torch.no_grad():
-        torch.testing.assert_close(block(images), expected)
-
-
-def test_dropouts_of_a_bottleneck_come_after_the_activations() -> None:
-    block = vary_norms(BottleneckBlock(6, (3, 4), 8, FrozenBatchNorm2d, dilation=4, dropout=0.0)).train()
-    images = torch.randn(2, 6, 7, 5)
-    with torch.no_grad():
-        shortcut = block.conv_branch1(block.activate(images))
-        block.dropout_2b1.p = 1.0  # nothing enters the second convolution
-        constant = block.conv_branch2b2(block.bn_branch2b2(torch.zeros(2, 4, 7, 5)).relu())
-        torch.testing.assert_close(block(images), shortcut + constant)
-        block.dropout_2b2.p = 1.0
-        torch.testing.assert_close(block(images), shortcut)
-    assert constant.abs().max() > 1e-2
 
 
 def test_class_maps_weight_the_features_of_the_last_three_stages() -> None:
@@ -270,3 +224,68 @@ def test_pretrained_file_of_another_network(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match=r"expected a state dictionary of ResNet-38, found a list in .*other.pth"):
         ResNet38(pretrained=path)
+
+
+def test_no_download() -> None:
+    with pytest.raises(
+        ValueError, match=r"expected pretrained to be the path of a res38d .* cannot download one; pass its f"
+    ):
+        small_network(pretrained=True)
+
+
+@pytest.mark.parametrize("change", [{"width": 0.03125}, {"in_channels": 2}])
+def test_pretrained_weights_need_the_same_network(change: dict[str, Any]) -> None:
+    message = r"expected width=1.0 and in_channels 1 or 3 for pretrained weights, found width="
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        ResNet38(pretrained="res38d.pth", **change)
+
+
+@pytest.mark.parametrize("width", [0, -1.0])
+def test_width_is_checked(width: float) -> None:
+    with pytest.raises(ValueError, match=rf"expected a positive width \(factor on the channel counts\), found {width}"):
+        ResNet38(width=width)
+
+
+def test_width_keeps_at_least_sixteen_channels() -> None:
+    model = ResNet38(width=0.001)
+    counts = {
+        layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer is not model.fc8
+    }
+    assert counts == {16}
+    assert model(torch.rand(2, 3, 16, 16)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 7, 32), (1, 3, 32, 4), (3, 32, 32)])
+def test_images_are_checked(shape: tuple[int, ...]) -> None:
+    for method in ("forward", "embed"):
+        with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\) with H and W at least 8, found shape"):
+            getattr(small_network(), method)(torch.zeros(shape))
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")  # the check of the shape, when tracing
+@pytest.mark.parametrize("convert", [torch.jit.script, lambda model: torch.jit.trace(model, torch.rand(1, 3, 24, 16))])
+def test_scripted_and_traced_models_give_the_same_logits(convert: Any) -> None:
+    model = classifier("resnet38")
+    images = torch.rand(3, 3, 24, 16)
+    torch.testing.assert_close(convert(model)(images), model(images))
+
+
+def test_initial_logits_are_small() -> None:
+    logits = ResNet38(width=0.0625).train()(torch.rand(8, 3, 32, 32))
+    assert 0.01 < logits.square().mean().sqrt() < 3
+
+
+def test_trains_from_scratch() -> None:
+    model = small_network(in_channels=1, dropout=0.2)
+    labels = torch.arange(16) % 2
+    images = 0.3 * torch.rand(16, 1, 32, 32)
+    images[labels == 1, :, 8:16, 12:20] += 0.5  # the object: a bright square
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(25):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    with torch.no_grad():
+        for _ in range(60):  # running statistics lag behind weights that change this fast
+            model(images)
+    assert (model.eval()(images).argmax(dim=1) == labels).float().mean() > 0.9

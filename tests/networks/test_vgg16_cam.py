@@ -192,26 +192,20 @@ def test_failed_download_says_what_to_do(monkeypatch):
         raise URLError("no route to host")
 
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", fail)
-    with pytest.raises(
-        RuntimeError, match=r"expected to download .*no route.* pretrained=PATH, or .* pretrained=False"
-    ):
+    with pytest.raises(RuntimeError, match=r"expected to download .*no route.* pretrained=PATH, or .* pretrained=F"):
         VGG16CAM(pretrained=True)
 
 
 @pytest.mark.parametrize("change", [{"width": 0.5}, {"norm": "batch"}, {"in_channels": 2}])
 def test_pretrained_weights_need_the_same_network(change):
-    with pytest.raises(
-        ValueError, match=r"expected width=1.0, norm=None and in_channels 1 or 3 for pretrained weights, found"
-    ):
+    with pytest.raises(ValueError, match=r"width=1.0, norm=None and in_channels 1 or 3 for pretrained weights, found"):
         VGG16CAM(pretrained=True, **change)
 
 
 def test_pretrained_file_of_another_network(tmp_path, torchvision_state):
     path = tmp_path / "other.pth"
     torch.save({"layer.weight": torch.zeros(1)}, path)
-    with pytest.raises(
-        ValueError, match=r"state dictionary of torchvision.models.vgg16, found features.0 missing; pass"
-    ):
+    with pytest.raises(ValueError, match=r"dictionary of torchvision.models.vgg16, found features.0 missing; pass"):
         VGG16CAM(pretrained=path)
     torch.save(torchvision_state | {"features.5.weight": torch.zeros(1, 2, 3, 3)}, path)
     with pytest.raises(ValueError, match=r"features.5 of shape \(1, 2, 3, 3\)"):

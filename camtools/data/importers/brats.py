@@ -31,7 +31,7 @@ from camtools.data.volumes import read_mask
 __all__ = ["BRATS_MODALITIES", "brats_patient", "import_brats"]
 
 BRATS_MODALITIES = ("flair", "t1", "t1ce", "t2")
-# Since 2023 the sequences have other names.
+# Names of the sequences since 2023.
 _NEW_NAMES = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
 _FILE = re.compile(r"(?P<case>.+)[_-](?P<kind>t1|t1ce|t2|flair|seg|t1n|t1c|t2w|t2f)\.nii(\.gz)?", re.IGNORECASE)
 # Releases whose case names end in the number of the scan: 2017 to 2019, and 2023 on.
@@ -52,7 +52,7 @@ def import_brats(
     segmentation are left out; ``dataset.json`` names them under ``skipped``.
 
     Args:
-        source: folder of the release; the case folders may lie at any depth (``HGG``, ``LGG``).
+        source: folder of the release; the case folders may be at any depth (``HGG``, ``LGG``).
         out_dir: new or empty folder outside ``source``.
         modality: ``"flair"``, ``"t1"``, ``"t1ce"`` or ``"t2"``.
         split: fractions of the patients for training, validation and test: positive, with sum 1.
@@ -69,19 +69,20 @@ def import_brats(
     """
     source, out_dir = Path(source), Path(out_dir)
     if modality not in BRATS_MODALITIES:
-        raise ValueError(f"Unknown modality {modality!r}: expected one of {', '.join(BRATS_MODALITIES)}.")
+        raise ValueError(f"Expected modality {', '.join(BRATS_MODALITIES)}, found {modality!r}. Choose one of them.")
     check_folders(source, out_dir)
     found = _find_cases(source)
     labelled = {name: files for name, files in found.items() if "seg" in files}
     if not labelled:
         raise DataError(
-            f"No case below {source} has a segmentation: expected files such as BraTS2021_00000_seg.nii.gz. "
+            f"Expected segmentations such as BraTS2021_00000_seg.nii.gz, found none below {source}. "
             "Give the folder of the training release."
         )
     lacking = sorted(name for name, files in labelled.items() if modality not in files)
     if lacking:
         raise DataError(
-            f"{len(lacking)} of {len(labelled)} cases below {source} have no {modality} image: {', '.join(lacking)}. "
+            f"Expected a {modality} image for each of the {len(labelled)} cases below {source}, found none for "
+            f"{len(lacking)}: {', '.join(lacking)}. "
             "Add the files, or choose another modality."
         )
     cases = [Case(name, brats_patient(name), (files[modality], files["seg"])) for name, files in labelled.items()]
@@ -115,8 +116,8 @@ def _find_cases(source: Path) -> dict[str, dict[str, Path]]:
     one_place_each(places)
     if not cases:
         raise DataError(
-            f"No BraTS case below {source}: expected files such as BraTS2021_00000/BraTS2021_00000_flair.nii.gz. "
-            "Check the path."
+            "Expected files of BraTS such as BraTS2021_00000/BraTS2021_00000_flair.nii.gz, "
+            f"found none below {source}. Check the path."
         )
     return cases
 
@@ -156,7 +157,7 @@ def _suffix(path: Path) -> str:
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """Hard link, which costs no space and outlives a removal of the source; a copy where there are none."""
+    """Make a hard link, which uses no space and survives the removal of the source, or else a copy."""
     try:
         os.link(source.resolve(), target)
     except OSError:

@@ -1,4 +1,4 @@
-"""What all imports share: the folder with ``dataset.json``, written whole or not at all, and its summary."""
+"""What all imports share: the folder with ``dataset.json``, written completely or not at all, and its summary."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Case:
 
     Attributes:
         name: its name, unique in the dataset.
-        patient: whose it is; all cases of a patient land in one split.
-        files: the files it is made from.
+        patient: the patient it shows; all cases of a patient are in one split.
+        files: the files that it is made from.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Recipe:
 
 
 def check_folders(source: Path, out_dir: Path) -> None:
-    """Stop when there is nothing to read from, or the output would land in the source.
+    """Stop when the source is missing, or the output would be inside it.
 
     Raises:
-        DataError: ``source`` is no folder, or ``out_dir`` lies in it.
+        DataError: ``source`` is not a folder, or ``out_dir`` is inside it.
     """
     if not source.is_dir():
         raise DataError(f"Expected the folder of a release, found none at {source}. Check the path.")
@@ -86,10 +86,10 @@ def one_place_each(found: dict[str, list[Path]]) -> None:
     """Stop when a file of a case was found twice, as in an archive that holds the release twice.
 
     Args:
-        found: places by name.
+        found: name -> places.
 
     Raises:
-        DataError: names the places of the first ones.
+        DataError: names the places of the first few.
     """
     twice = [places for _, places in sorted(found.items()) if len(places) > 1]
     if twice:
@@ -121,13 +121,13 @@ def stop_at_broken_links(paths: Sequence[Path], source: Path) -> None:
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise DataError(
-            f"Expected the files of all cases below {source}, found links to files that are not there. Fetch them "
-            f"(datalad get, git annex get) or connect the disk they lie on:\n{listed}"
+            f"Expected the files of all cases below {source}, found links to missing files. Fetch them "
+            f"(datalad get, git annex get) or connect the disk that holds them:\n{listed}"
         )
 
 
 def describe_mask(mask: NDArray[Any], affine: NDArray[Any]) -> dict[str, int]:
-    """Count all slices and those that show the object, along the axis that camtools takes as the slices'.
+    """Count the slices and the slices that show the object, along the slice axis that camtools chooses.
 
     Example:
         >>> import numpy as np
@@ -149,9 +149,9 @@ def write_dataset(
     split: Split,
     skipped: Sequence[str] = (),
 ) -> Path:
-    """Write a dataset, or keep the one that this very import wrote before.
+    """Write a dataset, or keep the one that the same import wrote before.
 
-    Everything is written to a folder beside ``out_dir`` that is renamed at the end: ``out_dir`` is complete or absent.
+    Files are written to a folder next to ``out_dir`` that is renamed at the end: ``out_dir`` is complete or absent.
 
     Args:
         cases: what to import.
@@ -188,8 +188,8 @@ def write_dataset(
 def format_summary(dataset_json: str | Path) -> str:
     """Table of an imported dataset: patients, cases, slices and positive slices by split, then what to know about it.
 
-    Below it stand splits that are empty, patients of the test split that have other cases too (in releases with a test
-    split of their own), and cases that were skipped.
+    Below the table are empty splits, patients of the test split that also have cases in other splits (in releases with
+    their own test split), and skipped cases.
 
     Args:
         dataset_json: what an import returned.
@@ -216,7 +216,7 @@ def format_summary(dataset_json: str | Path) -> str:
 
 
 def _fingerprint(cases: Sequence[Case], source: Path) -> str:
-    """Hash of the names, sizes and times of all input files; their content is far too large to be read twice."""
+    """Hash of the names, sizes and times of all input files; their content is too large to read twice."""
     digest = hashlib.sha256()
     for path in sorted(path for case in cases for path in case.files):
         status = path.stat()
@@ -225,7 +225,7 @@ def _fingerprint(cases: Sequence[Case], source: Path) -> str:
 
 
 def _written_before(out_dir: Path, record: dict[str, Any]) -> bool:
-    """Whether ``out_dir`` holds the result of this very import; stop when it is a file or holds anything else."""
+    """Whether ``out_dir`` holds the result of the same import; stop when it is a file or holds anything else."""
     before = _record_of(out_dir / "dataset.json")
     if before is None:
         check_free_folder(out_dir)
@@ -240,7 +240,7 @@ def _written_before(out_dir: Path, record: dict[str, Any]) -> bool:
 
 
 def _record_of(path: Path) -> dict[str, Any] | None:
-    """What an import noted about itself in ``dataset.json``; None where it wrote none."""
+    """The record of an import in ``dataset.json``; None if there is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))["import"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -102,7 +102,7 @@ def import_glas(source: str | Path, out_dir: str | Path, validation_fraction: fl
 def _find_table(source: Path) -> Path:
     tables = [path for path in files_below(source) if path.name.lower() in _TABLES]
     if not tables:
-        raise DataError(f"No table of GlaS below {source}: expected {_EXPECTED}. Check the path.")
+        raise DataError(f"Expected {_EXPECTED}; found no table of GlaS below {source}. Check the path.")
     one_place_each({"table": tables})
     stop_at_broken_links(tables, source)
     return tables[0]
@@ -120,9 +120,10 @@ def _find_files(source: Path, released: bool) -> tuple[dict[str, Path], dict[str
     one_place_each({f"{name} {kind}": found for kind, by_name in places.items() for name, found in by_name.items()})
     listed = [path for by_name in places.values() for found in by_name.values() for path in found]
     stop_at_broken_links(listed, source)
-    images, masks = ({name: found[0] for name, found in places[kind].items()} for kind in ("images", "masks"))
+    images = {name: found[0] for name, found in places["images"].items()}
+    masks = {name: found[0] for name, found in places["masks"].items()}
     if not images and not masks:
-        raise DataError(f"No image of GlaS below {source}: expected {_EXPECTED}. Check the path.")
+        raise DataError(f"Expected {_EXPECTED}; found no image of GlaS below {source}. Check the path.")
     return images, masks
 
 
@@ -140,12 +141,12 @@ def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
         if not any(line):
             continue
         fields = dict(zip(header, line, strict=False))
-        name, patient, grade = (fields.get(key, "") for key in wanted)
+        name, patient, grade = [fields.get(key, "") for key in wanted]
         part = fields["split"] if "split" in fields else name.rpartition("_")[0]
         if not patient or not grade or not part.startswith(("train", "test")):
             problems.append(f"{path}, line {number}: expected an image of train or test, its patient and grade: {line}")
         elif name in rows:
-            problems.append(f"{path}, line {number}: {name} stands there twice")
+            problems.append(f"{path}, line {number}: {name} is listed twice")
         else:
             rows[name] = _Row(part, patient, grade)
     return rows, problems
@@ -162,7 +163,7 @@ def _missing(
 
 
 def _split(rows: dict[str, _Row], fraction: float, seed: int) -> Split:
-    """The release's test images as they are; of the others, some patients for validation."""
+    """Keep the test images of the release, and hold out some of the other patients for validation."""
     training = {name: row.patient for name, row in rows.items() if not row.part.startswith("test")}
     held_out = held_out_patients(training.values(), fraction, seed)
     homes = {name: "validation" if patient in held_out else "training" for name, patient in training.items()}

@@ -62,14 +62,14 @@ def import_lgg(
         Path to ``dataset.json``.
 
     Raises:
-        DataError: no cases, a case found twice, missing slices or masks, slices of different size, files that are no
+        DataError: no cases, a case found twice, missing slices or masks, slices of different size, files that are not
             RGB TIFF (all problems are named at once), or fewer than three patients.
         ValueError: unknown modality, or ``split`` or ``seed`` out of range.
         FileExistsError: ``out_dir`` is a file or holds something else than this import.
     """
     source, out_dir = Path(source), Path(out_dir)
     if modality not in LGG_MODALITIES:
-        raise ValueError(f"Unknown modality {modality!r}: expected one of {', '.join(LGG_MODALITIES)}.")
+        raise ValueError(f"Expected modality {', '.join(LGG_MODALITIES)}, found {modality!r}. Choose one of them.")
     check_folders(source, out_dir)
     cases = _find_cases(source)
     problems = [problem for case in cases for problem in _size_problems(case)]
@@ -104,8 +104,8 @@ def _find_cases(source: Path) -> list[Case]:
         places[f"{match['case']} {int(match['number'])}{match['mask'] or ''}"].append(path)
     if not places:
         raise DataError(
-            f"No case of the LGG dataset below {source}: expected files such as "
-            "TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif. Check the path."
+            "Expected files of the LGG dataset such as TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif, "
+            f"found none below {source}. Check the path."
         )
     one_place_each(places)
     names = sorted(set(slices) | set(masks))

@@ -1,4 +1,4 @@
-"""Phantoms: synthetic volumes and photographs with masks, to try the methods without any data of one's own.
+"""Phantoms: synthetic volumes and photographs with masks, to try the methods without real data.
 
 ``make_phantom(kind, seed)`` draws one, ``write_phantoms(kind, out_dir, n)`` writes a dataset folder. A new kind
 is a module that defines a ``PhantomKind`` and one line in ``registry.KINDS``.

@@ -31,7 +31,7 @@ class Fetus:
 
     Attributes:
         brain: the brain with its rim of fluid, inside the skull: what the mask holds.
-        head: the scalp; goes on below the brain for a few slices, which show the face.
+        head: the scalp; continues below the brain for a few slices, which show the face.
         trunk: the trunk's skin.
         level: height of every slice in the brain, -1 (base) to 1 (vertex), other values outside, ``(Z,)``.
     """

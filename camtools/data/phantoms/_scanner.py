@@ -40,7 +40,7 @@ def random_affine(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDAr
 def random_motion(rng: np.random.Generator, slices: int, shift_mm: float, degrees: float) -> FloatArray:
     """Draw how far every slice moved in its plane.
 
-    Slices are acquired interleaved, so odd and even ones share a drift of their own beside the jitter of each slice.
+    Slices are acquired interleaved, so odd and even slices each share a drift, in addition to the jitter of each slice.
 
     Args:
         rng: random generator.

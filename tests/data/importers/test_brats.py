@@ -160,14 +160,18 @@ def test_cases_without_segmentation_are_skipped_and_named(release: Path, tmp_pat
 
 def test_a_release_without_segmentations(tmp_path: Path) -> None:
     write_case(tmp_path / "validation" / "BraTS2021_00001", "BraTS2021_00001", ("t1", "flair"))
-    with pytest.raises(DataError, match=r"No case below .*validation has a segmentation: .* training release"):
+    with pytest.raises(
+        DataError, match=r"Expected segmentations .* found none below .*validation\. .* training release"
+    ):
         import_brats(tmp_path / "validation", tmp_path / "out")
 
 
 def test_all_cases_without_the_modality_are_named(release: Path, tmp_path: Path) -> None:
     for index in (2, 5):
         (release / f"BraTS2021_{index:05d}" / f"BraTS2021_{index:05d}_t2.nii.gz").unlink()
-    with pytest.raises(DataError, match=r"2 of 10 cases .* have no t2 image: BraTS2021_00002, BraTS2021_00005\. Add"):
+    with pytest.raises(
+        DataError, match=r"t2 image for each of the 10 cases .* none for 2: BraTS2021_00002, BraTS2021_00005\. Add"
+    ):
         import_brats(release, tmp_path / "out", "t2")
     assert not (tmp_path / "out").exists()
 
@@ -181,11 +185,11 @@ def test_a_case_found_twice(release: Path, tmp_path: Path) -> None:
 
 def test_no_case_no_folder_unknown_modality(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"No BraTS case below .*empty: expected files such as BraTS2021_00000/"):
+    with pytest.raises(DataError, match=r"Expected files of BraTS such as BraTS2021_00000/.* found none below .*empty"):
         import_brats(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(DataError, match=r"Expected the folder of a release, found none at .*absent\. Check the path"):
         import_brats(tmp_path / "absent", tmp_path / "out")
-    with pytest.raises(ValueError, match=r"Unknown modality 'pd': expected one of flair, t1, t1ce, t2"):
+    with pytest.raises(ValueError, match=r"Expected modality flair, t1, t1ce, t2, found 'pd'"):
         import_brats(tmp_path / "empty", tmp_path / "out", "pd")
 
 
@@ -227,4 +231,4 @@ def test_command(release: Path, tmp_path: Path) -> None:
     assert "Wrote" in result.output
     failed = CliRunner().invoke(app, [*arguments[:-1], "pd"])
     assert failed.exit_code == 1
-    assert re.search(r"Error: Unknown modality 'pd': expected one of", failed.output)
+    assert re.search(r"Error: Expected modality flair, t1, t1ce, t2, found 'pd'", failed.output)

@@ -192,5 +192,5 @@ def test_a_refused_folder_ends_the_command_with_one_message(tmp_path: Path) -> N
         (tmp_path / name).mkdir()
     result = CliRunner().invoke(import_app, ["lgg", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert result.output.startswith("Error: No case of the LGG dataset below")
+    assert result.output.startswith("Error: Expected files of the LGG dataset such as")
     assert "Traceback" not in result.output

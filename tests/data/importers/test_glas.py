@@ -177,7 +177,7 @@ def test_everything_that_is_wrong_is_named_at_once(release: Path, tmp_path: Path
     lines = text.splitlines()[1:]
     grade = folder / "Grade.csv"
     for line in (
-        f"  {grade}, line 9: train_1 stands there twice",
+        f"  {grade}, line 9: train_1 is listed twice",
         f"  {grade}, line 10: expected an image of train or test, its patient and grade: "
         "['train_5', '', 'benign', 'x']",
         f"  {grade}, line 11: expected an image of train or test, its patient and grade: "
@@ -216,10 +216,12 @@ def test_a_release_unpacked_twice(release: Path, plain: Path, tmp_path: Path) ->
 
 def test_folders_without_table_images_columns_or_patients(plain: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"No table of GlaS below .*empty: expected the release's train_1.bmp.*Check"):
+    with pytest.raises(
+        DataError, match=r"Expected the release's train_1.bmp.*found no table of GlaS below .*empty. Check"
+    ):
         import_glas(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "empty/Grade.csv").write_text(HEADER)
-    with pytest.raises(DataError, match=r"No image of GlaS below .*empty: expected the release's train_1.bmp"):
+    with pytest.raises(DataError, match=r"Expected the release's train_1.bmp.*found no image of GlaS below .*empty"):
         import_glas(tmp_path / "empty", tmp_path / "out")
     rows = (plain / "metadata.csv").read_text()
     (plain / "metadata.csv").write_text(rows.replace("patient", "person"))

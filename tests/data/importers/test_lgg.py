@@ -159,10 +159,10 @@ def test_a_release_unpacked_twice(release: Path, tmp_path: Path) -> None:
 def test_no_case_and_unknown_modality(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        DataError, match=r"No case of the LGG dataset below .*empty: expected files such as TCGA_CS_4941"
+        DataError, match=r"Expected files of the LGG dataset such as TCGA_CS_4941.* found none below .*empty"
     ):
         import_lgg(tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(ValueError, match=r"Unknown modality 't1': expected one of pre, flair, post"):
+    with pytest.raises(ValueError, match=r"Expected modality pre, flair, post, found 't1'"):
         import_lgg(tmp_path / "empty", tmp_path / "out", "t1")
 
 
