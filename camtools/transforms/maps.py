@@ -14,7 +14,7 @@ from monai.transforms import MapTransform, Transform
 from camtools.data.geometry import slices_to_volume, volume_to_slices
 from camtools.fusion import normalize_max
 from camtools.geodesic import pseudo_label_seeds, spl_from_seeds
-from camtools.thresholds import Rule, map_threshold
+from camtools.thresholds import Rule, map_threshold, per_pixel
 from camtools.transforms.precision import mixed_precision
 
 __all__ = [
@@ -161,7 +161,7 @@ class ThresholdMapsd(MapTransform):
         return result
 
     def _mask(self, maps: torch.Tensor) -> torch.Tensor:
-        return (maps > map_threshold(maps, self.rule)[:, None, None, None]).float()
+        return (maps > per_pixel(map_threshold(maps, self.rule))).float()
 
 
 class SeedPseudoLabeld(Transform):
