@@ -51,7 +51,7 @@ def test_full_supervision_needs_no_classifier(dataset: Path, tmp_path: Path) -> 
 
 
 def test_unknown_method_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Unknown method 'magic': .* knows gradcam, average, umcam"):
+    with pytest.raises(ValueError, match=r"Expected a method of .* \(gradcam, average, umcam.*found 'magic'"):
         run_methods(UMCAM.files("train.yaml"), tmp_path, ["magic"])
 
 

@@ -241,7 +241,7 @@ def test_check_records_the_decision_and_says_when_it_turns(tmp_path: Path, caplo
     assert [(row["slicing"], row["slice_axis"], row["plane"]) for row in rows] == [("auto:axial", 2, "axial")] * 2
     with caplog.at_level(logging.WARNING, "camtools"):
         DatasetCheck(Splits(items, slice_axis="coronal"), tmp_path / "out").run()
-    assert "the slices of 2 volumes (thick first) run along another axis than in the earlier run" in caplog.text
+    assert "the slice axis of 2 volumes (the first is thick) differs from the earlier run" in caplog.text
 
 
 def test_tags_that_fit_another_axis_are_an_error_that_says_so(tmp_path: Path) -> None:
