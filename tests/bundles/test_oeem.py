@@ -154,7 +154,8 @@ def test_untagged_training_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as failure:
         train(OEEM, data, tmp_path, in_channels=3)
     message = str(failure.value.__cause__)
-    assert "Expected patch tags or a mask, found neither for" in message and "training_0.png" in message
+    assert "Expected patch tags or a mask, found neither for" in message
+    assert "training_0.png" in message
 
 
 def test_loss_serves_another_bundles_segmenter(

@@ -123,7 +123,7 @@ def test_wrong_tables_are_refused(dataset: Path) -> None:
 def test_untagged_items(dataset: Path) -> None:
     write_items(dataset, [{"image": "a.png"}])
     items = load_datalist(dataset, "training")
-    with pytest.raises(DataError, match="Expected patch tags or a mask, found neither.*camtools patches writes one to fill in"):
+    with pytest.raises(DataError, match="patch tags or a mask, found neither.*camtools patches writes one to fill in"):
         tagger()(items[0])
     assert Splits(items).tagged(tagger=tagger()) == []
 

@@ -26,7 +26,7 @@ def test_given_tags_win_and_are_checked(tmp_path: Path) -> None:
     assert slice_tags({"image": path, "slice_labels": [0, 1, 0], "label": "not read"}) == [0, 1, 0]
     with pytest.raises(DataError, match=r"Expected 3 slice tags, one per slice along axis 2 .* found 2 for .*i.nii.gz"):
         slice_tags({"image": path, "slice_labels": [0, 1]})
-    with pytest.raises(DataError, match=r"Expected 0 or 1 as slice tags of .*i.nii.gz: .* found the number 2 for slice 1"):
+    with pytest.raises(DataError, match=r"0 or 1 as slice tags of .*i.nii.gz: .* found the number 2 for slice 1"):
         slice_tags({"image": path, "slice_labels": [0, 2, 0]})
     with pytest.raises(DataError, match=r"Expected slice tags or a mask, found neither for .*i.nii.gz"):
         slice_tags({"image": path})
