@@ -1,4 +1,4 @@
-"""Training samples: patches of slices, each with the classes it shows."""
+"""Training samples: patches of slices, each with its multi-label tag."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["PatchDataset"]
 class PatchDataset(VolumeSamples):
     """Patches of tagged volumes, each with its multi-label tag as ``label``.
 
-    A volume is prepared when one of its patches is first needed, and then stays in memory. ``splits`` gives the tags
-    and takes the masks away, so a mask is never part of a sample.
+    A volume is prepared when one of its patches is first needed, and then stays in memory. ``splits`` adds the tags
+    and removes the masks, so a mask is never part of a sample.
 
     Args:
         data: volume items (``image``, and ``patch_labels`` or ``label``).
-        tagger: cuts volumes into patches and tags them.
-        transform: dictionary transforms of one patch, applied every time (augmentation).
-        splits: knows the tags of ``data``; None derives them here.
-        seed: with the epoch, it fixes the random draws of ``transform`` (``set_epoch``).
+        tagger: defines the patches of a volume and tags them.
+        transform: dictionary transforms of one patch, applied to every sample (augmentation).
+        splits: gives the tags of ``data``. None uses the tags in ``data``, or derives them with the default settings.
+        seed: fixes the random draws of ``transform``, together with the epoch (``set_epoch``).
 
     Each sample holds ``image (C, size, size)`` and ``label (K,)``, float32, 1 for each class that is present.
 
     Raises:
-        DataError: unusable tags, see :class:`camtools.data.PatchTagger`.
+        DataError: the tags are invalid, see :class:`camtools.data.PatchTagger`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PatchDataset(VolumeSamples):
         self._tags = [item["patch_tags"].float() for item in self.data]
         self._index: list[tuple[int, int, int]] = []  # volume, slice and patch of each sample
         for volume, tags in enumerate(self._tags):
-            self._index += [(volume, k, patch) for k, patch in product(range(tags.shape[0]), range(tags.shape[1]))]
+            self._index += product([volume], range(tags.shape[0]), range(tags.shape[1]))
 
     def __len__(self) -> int:
         return len(self._index)

@@ -1,4 +1,4 @@
-"""Which classes each patch of an image shows: given by a CSV, or derived from a mask."""
+"""Patch tags: the classes in each patch of an image, read from a CSV or derived from a mask."""
 
 from __future__ import annotations
 
@@ -24,22 +24,28 @@ __all__ = ["PatchTagger", "write_patch_crops", "write_patch_tags"]
 class PatchTagger:
     """Multi-label tags of the patches of a volume's slices (OEEM, section 3.1).
 
-    They are those of the CSV that the item names under ``patch_labels``, else they are derived from its mask: a class
-    is present in a patch when it covers more than ``min_fraction`` of it. This is the one use of a mask.
+    The tags come from the CSV that the item names under ``patch_labels``. Without a CSV, they are derived from its
+    mask: a class is present in a patch if it covers more than ``min_fraction`` of it. The mask is not used for anything
+    else.
 
-    The CSV has the columns ``image,slice,x,y,classes`` and a row for each patch: the image as in ``dataset.json``, the
-    number of the slice (0 for a 2D image), the first pixel of the patch along the two in-plane axes of the *prepared*
-    slice (columns and rows of a PNG that is not resampled), and the classes it shows, numbers separated by spaces with
-    0 for the background. ``camtools patches`` writes one to fill in.
+    The CSV has the columns ``image,slice,x,y,classes`` and one row per patch:
+
+    - ``image``: the image as in ``dataset.json``;
+    - ``slice``: number of the slice, 0 for a 2D image;
+    - ``x,y``: first pixel of the patch along the two in-plane axes of the *prepared* slice (column and row of a PNG
+      that is not resampled);
+    - ``classes``: numbers of the classes in the patch, separated by spaces, 0 for the background.
+
+    ``camtools patches`` writes such a CSV to fill in.
 
     Args:
-        prepare: dictionary transforms of a whole volume (keys ``image`` and, where there is one, ``label``).
+        prepare: dictionary transforms of a whole volume (keys ``image`` and, if present, ``label``).
         grid: the patches.
-        min_fraction: 0..1, used only where tags are derived from a mask.
-        num_classes: K, the background included.
+        min_fraction: 0..1, used only if the tags are derived from a mask.
+        num_classes: K, including the background.
 
     Raises:
-        DataError: when called: an item with neither tags nor mask; tags that are not those of the grid's patches.
+        DataError: on a call, if the item has neither tags nor a mask, or if its tags do not match the grid.
     """
 
     def __init__(
@@ -55,15 +61,15 @@ class PatchTagger:
         self.num_classes = num_classes
 
     def __call__(self, item: dict[str, Any]) -> torch.Tensor:
-        """Tags of one volume: bool ``(Z, N, K)`` for N patches a slice, in the order of the grid."""
+        """Tags of one volume: bool ``(Z, N, K)`` for N patches per slice, in the order of the grid."""
         if item.get("patch_labels"):
             image = self.prepare({"image": item["image"]})["image"]
             return self._given(item, image.shape[1:])
         if not item.get("label"):
             raise DataError(
-                f"{item['image']} has neither patch tags nor a mask. Name a CSV with the columns "
-                f"{','.join(PATCH_COLUMNS)} under 'patch_labels' in dataset.json; the command camtools patches writes "
-                "one to fill in."
+                f"Expected patch tags or a mask, found neither for {item['image']}. Give a CSV with the columns "
+                f"{','.join(PATCH_COLUMNS)} as 'patch_labels' in dataset.json. The command camtools patches writes one "
+                "to fill in."
             )
         mask = self.prepare({"image": item["image"], "label": item["label"]})["label"].as_tensor()
         classes = (volume_to_slices(mask) > 0.5).long() if self.num_classes == 2 else volume_to_slices(mask).round()
@@ -72,25 +78,32 @@ class PatchTagger:
     def positions(self, shape: Sequence[int]) -> list[tuple[int, int, int]]:
         """Slice and first pixel ``(slice, x, y)`` of all patches of a prepared volume ``(X, Y, Z)``."""
         corners = self.grid.corners(shape[0], shape[1])
-        return [(index, x, y) for index in range(shape[2]) for x, y in corners]
+        positions: list[tuple[int, int, int]] = []
+        for index in range(shape[2]):
+            positions += [(index, x, y) for x, y in corners]
+        return positions
 
     def _given(self, item: dict[str, Any], shape: Sequence[int]) -> torch.Tensor:
         rows: PatchRows = {(index, x, y): classes for index, x, y, classes in item["patch_labels"]}
         expected = self.positions(shape)
-        where = f"The patch tags of {item['image']}"
+        where = f"patch tags of {item['image']}"
         wrong = sorted(set(rows) ^ set(expected))
         if wrong:
-            verb = "have no row" if wrong[0] not in rows else "have a row too many"
+            found = "an extra row" if wrong[0] in rows else "no row"
             raise DataError(
-                f"{where} {verb} for slice {wrong[0][0]}, x {wrong[0][1]}, y {wrong[0][2]}: expected one for each of "
-                f"the {len(expected)} patches of side {self.grid.size} and stride {self.grid.stride} on "
-                f"{shape[2]} slices of {shape[0]} x {shape[1]} pixels. Correct the CSV, or patch size and stride."
+                f"Expected one row for each of the {len(expected)} patches of side {self.grid.size} and stride "
+                f"{self.grid.stride} on {shape[2]} slices of {shape[0]} x {shape[1]} pixels, found {found} for slice "
+                f"{wrong[0][0]}, x {wrong[0][1]}, y {wrong[0][2]} in the {where}. Correct the CSV, or patch size and "
+                "stride."
             )
         tags = torch.zeros(len(expected), self.num_classes, dtype=torch.bool)
         for row, position in enumerate(expected):
             for number in rows[position]:
                 if not 0 <= number < self.num_classes:
-                    raise DataError(f"{where} must name classes from 0 to {self.num_classes - 1}, found {number}.")
+                    raise DataError(
+                        f"Expected classes from 0 to {self.num_classes - 1}, found {number} in the {where}. Correct "
+                        "the CSV."
+                    )
                 tags[row, number] = True
         return tags.view(shape[2], -1, self.num_classes)
 
@@ -102,23 +115,23 @@ def write_patch_tags(items: Sequence[dict[str, Any]], tagger: PatchTagger, path:
         items: volume items.
         tagger: gives the patches.
         path: the CSV.
-        derive: fill in the classes from the masks (a benchmark); else they are left empty, to be filled in.
+        derive: True fills in the classes from the masks (for benchmarks). False leaves them empty.
 
     Returns:
         Number of patches.
 
     Raises:
-        FileExistsError: there is such a file.
-        DataError: two images of the same name, or a mask is needed and missing.
+        FileExistsError: the file exists.
+        DataError: two images have the same name, or a mask is needed and missing.
     """
     if path.exists():
         raise FileExistsError(
-            f"Expected {path} to be a new file, found one. Tags are not overwritten: choose another name."
+            f"Expected {path} to be a new file, found an existing one. Tags are not overwritten. Choose another name."
         )
     names = [Path(item["image"]).name for item in items]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"Expected images of different names, found several of the name {twice[0]}. Rename them.")
+        raise DataError(f"Expected images of different names, found several with the name {twice[0]}. Rename them.")
     rows = []
     for name, item in zip(names, tqdm(items, desc="patches", unit="image", disable=None), strict=True):
         positions = tagger.positions(tagger.prepare({"image": item["image"]})["image"].shape[1:])
@@ -133,10 +146,10 @@ def write_patch_tags(items: Sequence[dict[str, Any]], tagger: PatchTagger, path:
 def write_patch_crops(items: Sequence[dict[str, Any]], tagger: PatchTagger, folder: Path) -> None:
     """Write every patch as ``<case>_slice<k>_x<x>_y<y>.png``, columns along x, each slice scaled to [0, 255].
 
-    A case with sub-folders in its name, such as ``p1/t2``, has its pictures in these sub-folders.
+    If the name of a case has sub-folders, such as ``p1/t2``, its pictures go to these sub-folders.
 
     Raises:
-        FileExistsError: the folder is a file or holds something.
+        FileExistsError: the folder is a file or is not empty.
     """
     check_free_folder(folder)
     with atomic_folder(folder) as partial:

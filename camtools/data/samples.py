@@ -1,4 +1,4 @@
-"""What all training datasets share: volumes prepared once, samples augmented anew every time."""
+"""Base of all training datasets: volumes are prepared once, and samples are augmented on every access."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["VolumeSamples"]
 
 
 class VolumeSamples(Dataset[dict[str, Any]]):
-    """Base of datasets whose samples are cut from volumes.
+    """Base of datasets whose samples are parts of volumes.
 
-    A volume is prepared when one of its samples is first asked for, and kept in memory.
+    A volume is prepared when one of its samples is first needed, and then stays in memory.
 
     Args:
         data: volume items.
-        prepare: dictionary transforms of the whole volume, applied once; they put the slice axis last.
-        transform: dictionary transforms of one sample, applied every time (augmentation).
-        seed: with the epoch, it fixes the random draws of ``transform`` (:meth:`set_epoch`).
+        prepare: dictionary transforms of the whole volume, applied once. They must put the slice axis last.
+        transform: dictionary transforms of one sample, applied on every access (augmentation).
+        seed: fixes the random draws of ``transform``, together with the epoch (:meth:`set_epoch`).
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class VolumeSamples(Dataset[dict[str, Any]]):
             self.transform.set_random_state(seed=self.seed + 1000 * epoch)
 
     def files(self, item: dict[str, Any]) -> dict[str, str]:
-        """Files of a volume that are prepared, by key; never the mask."""
+        """Files of a volume to prepare, by key. The mask is never one of them."""
         return {"image": item["image"]}
 
     def slices(self, volume: int) -> dict[str, torch.Tensor]:
@@ -60,9 +60,12 @@ class VolumeSamples(Dataset[dict[str, Any]]):
         return self._slices[volume]
 
     def augmented(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply the augmentation to a copy of a sample: some transforms of MONAI write into their input."""
-        copied = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in sample.items()}
-        # not "if self.transform": the length of MONAI's Compose reseeds its transforms
+        """Apply the augmentation to a copy of a sample, since some MONAI transforms change their input."""
+        copied = dict(sample)
+        for key, value in sample.items():
+            if isinstance(value, torch.Tensor):
+                copied[key] = value.clone()
+        # not "if self.transform": len() of MONAI's Compose reseeds its transforms
         if self.transform is None:
             return copied
         with _without_metadata():
@@ -71,7 +74,7 @@ class VolumeSamples(Dataset[dict[str, Any]]):
 
 @contextmanager
 def _without_metadata() -> Iterator[None]:
-    """Plain tensors inside MONAI's transforms: a slice needs no affine, and three times less time is spent on it."""
+    """Use plain tensors in MONAI's transforms. Slices need no affine, and the augmentation is three times faster."""
     before = get_track_meta()
     set_track_meta(False)
     try:

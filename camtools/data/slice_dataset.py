@@ -31,24 +31,24 @@ def pseudo_label_files(
 class SliceDataset(VolumeSamples):
     """Slices of tagged volumes, each with its tag or its pseudo-label as ``label``.
 
-    A volume is prepared when one of its slices is first needed, and then stays in memory. ``splits`` gives the tags and
-    takes the masks away, so a mask is never part of a sample.
+    A volume is prepared when one of its slices is first needed, and then stays in memory. ``splits`` adds the tags and
+    removes the masks, so a mask is never part of a sample.
 
     Args:
         data: volume items (``image``, and ``slice_labels`` or ``label``).
-        prepare: dictionary transforms of the whole volume, applied once; they put the slice axis last.
-        transform: dictionary transforms of one slice, applied every time (augmentation).
-        splits: knows the tags of ``data``; None where they are given, or to derive them with the default settings.
-        pseudo_label_dir: None yields the tag as ``label``, an int64 scalar. A folder yields the pseudo-labels
-            written there, ``(K, H, W)`` in [0, 1], one channel for each of ``pseudo_labels``.
+        prepare: dictionary transforms of the whole volume, applied once. They must put the slice axis last.
+        transform: dictionary transforms of one slice, applied to every sample (augmentation).
+        splits: gives the tags of ``data``. None uses the tags in ``data``, or derives them with the default settings.
+        pseudo_label_dir: None gives the tag as ``label``, an int64 scalar. A folder gives its pseudo-labels as
+            ``label``, ``(K, H, W)`` in [0, 1], one channel per entry of ``pseudo_labels``.
         pseudo_labels: kinds of pseudo-label to load, see ``pseudo_label_files``.
-        repeats: samples of each slice in an epoch, for random crops of large images.
-        seed: with the epoch, it fixes the random draws of ``transform`` (``set_epoch``).
+        repeats: samples per slice and epoch, for random crops of large images.
+        seed: fixes the random draws of ``transform``, together with the epoch (``set_epoch``).
 
     Each sample holds ``image (C, H, W)``, ``label``, and ``tag``.
 
     Raises:
-        DataError: unusable tags, see :func:`camtools.data.slice_tags`.
+        DataError: the tags are invalid, see :func:`camtools.data.slice_tags`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SliceDataset(VolumeSamples):
         item = self.data[volume]
         if slices != len(item["slice_labels"]):
             raise DataError(
-                f"{item['image']}: expected {len(item['slice_labels'])} slices, one for each tag, found {slices} after "
+                f"{item['image']}: expected {len(item['slice_labels'])} slices, one per tag, found {slices} after "
                 "'prepare'. Give the slice_axis of the splits to the transforms that prepare volumes."
             )
 

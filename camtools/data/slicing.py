@@ -1,4 +1,4 @@
-"""How the slices of a dataset are stacked: decided once for all of its volumes."""
+"""Stacking direction of the slices of a dataset, decided once for all its volumes."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class StackVotes:
     """What the headers of a dataset say about the direction of its slices.
 
     Attributes:
-        clear: plane -> names of the cases whose spacing says it clearly (slices 1.5 times as far apart as pixels).
-        unclear: plane -> number of the other cases that look like it.
-        decision: value for ``slice_axis``: ``"auto:axial"`` gives unclear volumes axial slices and leaves clear ones
-            their own; None where there is nothing to decide (2D images alone).
+        clear: plane -> names of the cases with a clear spacing (slices 1.5 times as far apart as pixels).
+        unclear: plane -> number of the remaining cases for which this plane is the most likely one.
+        decision: value for ``slice_axis``. ``"auto:axial"`` means axial slices for unclear volumes, while clear volumes
+            keep their own direction. None if there is nothing to decide (only 2D images).
     """
 
     clear: dict[str, tuple[str, ...]]
@@ -47,7 +47,7 @@ class StackVotes:
 
     @property
     def decision(self) -> str | None:
-        """The plane of most clear volumes, else that of most others; on a tie axial, then coronal."""
+        """The plane of most clear volumes, or of most volumes if none is clear. Ties go to axial, then coronal."""
         counts = {plane: len(cases) for plane, cases in self.clear.items()} or self.unclear
         if not counts:
             return None
@@ -55,14 +55,16 @@ class StackVotes:
 
     @property
     def other(self) -> tuple[str, ...]:
-        """Names of the cases that clearly say something else than the decision."""
-        return tuple(
-            case for plane, cases in self.clear.items() if AUTO + plane != self.decision for case in sorted(cases)
-        )
+        """Names of the cases with a clear direction that differs from the decision."""
+        names: list[str] = []
+        for plane, cases in self.clear.items():
+            if AUTO + plane != self.decision:
+                names += sorted(cases)
+        return tuple(names)
 
 
 def plane_of(affine: Any, shape: tuple[int, ...], slice_axis: SliceAxis = None) -> str:
-    """Anatomical plane of the slices of a volume, by its array axis: ``axial``, ``coronal`` or ``sagittal``.
+    """Anatomical plane of the slices of a volume: ``axial``, ``coronal`` or ``sagittal``.
 
     Example:
         >>> import numpy as np
@@ -73,7 +75,7 @@ def plane_of(affine: Any, shape: tuple[int, ...], slice_axis: SliceAxis = None) 
 
 
 def count_stacks(items: Iterable[dict[str, Any]]) -> StackVotes:
-    """Read the headers of all volumes and count what their spacings say; files that cannot be read say nothing."""
+    """Read the headers of all volumes and count the directions. Files that cannot be read are not counted."""
     clear: dict[str, list[str]] = {}
     unclear: Counter[str] = Counter()
     for item in items:
@@ -91,20 +93,20 @@ def count_stacks(items: Iterable[dict[str, Any]]) -> StackVotes:
 def dataset_slice_axis(items: Iterable[dict[str, Any]], slice_axis: SliceAxis = None) -> SliceAxis:
     """Slice axis for all volumes of a dataset.
 
-    Scanners differ in the distance of slices: in a cohort of axial CTs those with slices of 5 mm have their largest
-    spacing along the body, those with slices of 0.5 mm across it. So the volumes whose spacing is clear decide for the
-    others. A volume that is clearly stacked in another direction (a coronal series among axial ones) keeps its own; it
-    is named in a warning. Headers alone are read.
+    The slice distance of scanners differs. In a cohort of axial CTs, volumes with slices of 5 mm have their largest
+    spacing along the body, and volumes with slices of 0.5 mm have it across the body. Therefore the volumes with a
+    clear spacing decide for the unclear ones. A volume that is clearly stacked in another direction (a coronal series
+    among axial ones) keeps its own direction, with a warning. Only headers are read.
 
     Args:
         items: all volumes of the dataset, not a share of them.
-        slice_axis: the setting; where it is not None, it is the answer.
+        slice_axis: the setting. If it is not None, it is returned.
 
     Returns:
         A value for the parameter ``slice_axis`` of everything in camtools, such as ``"auto:axial"``.
 
     Raises:
-        ValueError: ``slice_axis`` is none (``camtools.data.geometry.check_slice_axis``).
+        ValueError: ``slice_axis`` is not valid (``camtools.data.geometry.check_slice_axis``).
 
     Example:
         >>> dataset_slice_axis([], "axial")
@@ -119,9 +121,9 @@ def dataset_slice_axis(items: Iterable[dict[str, Any]], slice_axis: SliceAxis = 
         listed = ", ".join(votes.other[:_LISTED]) + (" and others" if len(votes.other) > _LISTED else "")
         _say(
             logging.WARNING,
-            f"slice axis: {len(votes.other)} volumes are clearly stacked in another direction than "
-            f"{str(votes.decision).removeprefix(AUTO)} and are cut along their own: {listed}. "
-            "Give --slice_axis axial, coronal or sagittal to cut all volumes alike.",
+            f"slice axis: {len(votes.other)} volumes are clearly not stacked as "
+            f"{str(votes.decision).removeprefix(AUTO)} slices and keep their own direction: {listed}. "
+            "Give --slice_axis axial, coronal or sagittal to use one direction for all volumes.",
         )
     return votes.decision
 
@@ -130,8 +132,8 @@ def _summary(votes: StackVotes) -> str:
     clear = ", ".join(f"{len(cases)} {plane}" for plane, cases in sorted(votes.clear.items())) or "none"
     unclear = sum(votes.unclear.values())
     return (
-        f"slice axis: volumes without a clear direction are cut into {str(votes.decision).removeprefix(AUTO)} slices "
-        f"({unclear} of them); clear by their spacing: {clear}. --slice_axis decides otherwise."
+        f"slice axis: {unclear} volumes without a clear direction get {str(votes.decision).removeprefix(AUTO)} slices. "
+        f"Clear by their spacing: {clear}. Give --slice_axis to choose another direction."
     )
 
 
@@ -145,7 +147,7 @@ def _stamp(path: Any) -> tuple[int, int]:
 
 @cache
 def _said_by(path: str, size: int, changed: int) -> tuple[str, bool] | None:
-    """Plane that a header says, and whether clearly; None for 2D images and for what cannot be read."""
+    """Plane that a header indicates, and whether it is clear. None for 2D images and for files that cannot be read."""
     try:
         found = header_geometry(path)
     except DataError:
@@ -158,5 +160,5 @@ def _said_by(path: str, size: int, changed: int) -> tuple[str, bool] | None:
 
 @cache
 def _say(level: int, message: str) -> None:
-    """A message of the log, once in a process: several steps of a run ask for the same decision."""
+    """Log a message once per process, since several steps of a run need the same decision."""
     logger.log(level, message)

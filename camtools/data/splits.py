@@ -1,4 +1,4 @@
-"""The volumes of a dataset: the one door through which everything else gets them."""
+"""The volumes of a dataset by split. All other code gets volumes and tags from here."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SHOWN = 12
 class Splits:
     """Training, validation and test volumes with their tags, without the masks of training volumes.
 
-    A training item has its mask replaced by a ``camtools.data.tag_source.TagSource``. It gives the tags that are
-    derived from the mask, and nothing else. Validation and test items keep their masks, for scores and for choices.
-    Tags are derived when they are first asked for, once per process.
+    The mask of a training item is replaced by a ``camtools.data.tag_source.TagSource``, which gives only the tags that
+    are derived from the mask. Validation and test items keep their masks, for scores and for the choice of the epoch.
+    Tags are derived when they are first needed, once per process.
 
     Args:
         training: volume items ``{image, label, slice_labels, patch_labels, case}``, see
@@ -98,11 +98,11 @@ class Splits:
         return dataset_slice_axis(self.all, self._setting)
 
     def tags(self, item: dict[str, Any], image: MetaTensor | None = None) -> list[int]:
-        """Tags of the slices of one volume: the given ones, or derived from its mask.
+        """Tags of the slices of one volume, given or derived from its mask.
 
         Args:
             item: a volume item, of these splits or another one.
-            image: the volume, where it has been read, see :func:`camtools.data.slice_tags`.
+            image: the volume, if it has been read, see :func:`camtools.data.slice_tags`.
 
         Raises:
             DataError: see :func:`camtools.data.slice_tags`.
@@ -120,7 +120,7 @@ class Splits:
         return self._slice_tags[key]
 
     def patch_tags(self, item: dict[str, Any], tagger: PatchTagger) -> torch.Tensor:
-        """Tags of the patches of one volume, bool ``(Z, N, K)``: the given ones, or derived from its mask.
+        """Tags of the patches of one volume, bool ``(Z, N, K)``, given or derived from its mask.
 
         Raises:
             DataError: see :class:`camtools.data.PatchTagger`.
@@ -140,18 +140,19 @@ class Splits:
         """Items with their tags and without masks, for training and for pseudo-labels.
 
         Args:
-            items: volume items; None takes those of all splits that have tags or a mask.
-            tagger: adds ``patch_tags``, bool ``(Z, N, K)``. A slice is then positive where a patch shows another class
-                than the background.
+            items: volume items; None takes all items of the splits that have tags or a mask.
+            tagger: adds ``patch_tags``, bool ``(Z, N, K)``. A slice is then positive if one of its patches shows a
+                class other than the background.
 
         Returns:
             New items with ``slice_labels``. With ``full_supervision`` they keep their masks.
 
         Raises:
-            DataError: one of ``items`` has neither tags nor a mask, or unusable tags.
+            DataError: one of ``items`` has neither tags nor a mask, or has invalid tags.
         """
-        chosen = [item for item in self.all if _can_be_tagged(item, tagger)] if items is None else items
-        return [self._tagged(item, tagger) for item in chosen]
+        if items is None:
+            items = [item for item in self.all if _can_be_tagged(item, tagger)]
+        return [self._tagged(item, tagger) for item in items]
 
     def _tagged(self, item: dict[str, Any], tagger: PatchTagger | None) -> dict[str, Any]:
         kept = dict(item) if self.full_supervision else _without(item, "label", "tag_source")
@@ -162,7 +163,7 @@ class Splits:
         return kept | {"patch_tags": patches, "slice_labels": [int(tag) for tag in positive]}
 
     def _closed(self, item: dict[str, Any]) -> dict[str, Any]:
-        """A training item whose mask can no longer be had."""
+        """A training item whose mask is replaced by a tag source."""
         if self.full_supervision or not item.get("label"):
             return item
         return _without(item, "label") | {"tag_source": TagSource(str(item["image"]), str(item["label"]))}

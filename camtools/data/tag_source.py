@@ -1,4 +1,4 @@
-"""The mask of a training item, reduced to what it may be used for."""
+"""The mask of a training item, reduced to its tags."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["TagSource"]
 
 
 class TagSource:
-    """A mask that gives tags, and neither its voxels nor its path.
+    """A mask that gives its tags, but not its voxels or its path.
 
-    :class:`camtools.data.Splits` puts it in the place of the ``label`` of a training item.
+    It replaces the ``label`` of a training item in :class:`camtools.data.Splits`.
 
     Args:
         image: path of the volume.
@@ -56,17 +56,17 @@ class TagSource:
         """Check that the mask can be read and lies on the voxels of its image.
 
         Raises:
-            DataError: it is not usable, even where the tags are given and it is not needed.
+            DataError: the mask cannot be used. This is also raised if the tags are given and the mask is not needed.
         """
         check_same_geometry(image, read_mask(self.__mask), self.image, self.__mask)
 
     def stamp(self) -> tuple[int, int]:
-        """Size in bytes and time of change in ns: they tell whether the mask may have changed."""
+        """Size in bytes and modification time in ns. If they are equal, the mask has not changed."""
         status = Path(self.__mask).stat()
         return status.st_size, status.st_mtime_ns
 
     def sha256(self) -> str:
-        """Hash of the file, which tells whether it has changed."""
+        """SHA-256 of the file."""
         return file_hash(self.__mask)
 
     def __reduce__(self) -> tuple[Any, ...]:

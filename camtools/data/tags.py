@@ -37,14 +37,14 @@ def slice_tags(
     slice_axis: SliceAxis = None,
     image: MetaTensor | None = None,
 ) -> list[int]:
-    """Slice tags of a volume: the given ones, or tags derived from its mask (``mask_tags``).
+    """Slice tags of a volume, given or derived from its mask (``mask_tags``).
 
     Args:
         item: ``image``, and ``slice_labels`` or ``label`` (see :func:`camtools.data.load_datalist`).
-        min_area_fraction: 0..1, used only where tags are derived from a mask.
-        slice_axis: as given to :class:`camtools.transforms.SliceAxisLastd`.
-        image: the volume, where it has been read. A mask is then checked to lie on its voxels. Given tags need the
-            header alone.
+        min_area_fraction: 0..1, used only if the tags are derived from a mask.
+        slice_axis: as for :class:`camtools.transforms.SliceAxisLastd`.
+        image: the volume, if it has been read. The function then checks that the mask lies on its voxels. Given tags
+            need only the header of the file.
 
     Raises:
         DataError: there are neither tags nor a mask; a tag is not 0 or 1; the number of tags is not the number of
@@ -55,7 +55,8 @@ def slice_tags(
         return _checked(path, tags, slice_axis, image)
     if not item.get("label"):
         raise DataError(
-            f"{path} has neither slice tags nor a mask. Give 'slice_labels' (one 0/1 per slice) in dataset.json."
+            f"Expected slice tags or a mask, found neither for {path}. Give 'slice_labels' (one 0/1 per slice) in "
+            "dataset.json."
         )
     mask = read_mask(item["label"])
     if image is not None:
@@ -66,19 +67,19 @@ def slice_tags(
 def _checked(path: str, tags: Any, slice_axis: SliceAxis, image: MetaTensor | None) -> list[int]:
     problem = tag_problem(tags if not isinstance(tags, str) else None)
     if problem:
-        raise DataError(f"The slice tags of {path} must be 0 or 1: {problem} Correct 'slice_labels'.")
+        raise DataError(f"Expected 0 or 1 as slice tags of {path}: {problem} Correct 'slice_labels'.")
     affine, shape = _geometry(path, image)
     axis = resolve_slice_axis(affine, shape, slice_axis)
     if len(tags) != shape[axis]:
         raise DataError(
-            f"{path} has {shape[axis]} slices along axis {axis} (shape {shape}), but {len(tags)} slice tags were "
-            f"given: expected one per slice. {_advice(affine, shape, len(tags))}"
+            f"Expected {shape[axis]} slice tags, one per slice along axis {axis} (shape {shape}), found {len(tags)} "
+            f"for {path}. {_advice(affine, shape, len(tags))}"
         )
     return [int(tag) for tag in tags]
 
 
 def _geometry(path: str, image: MetaTensor | None) -> tuple[Any, tuple[int, ...]]:
-    """Affine and spatial shape, from the header where it tells them."""
+    """Affine and spatial shape, from the header if possible."""
     found = header_geometry(path) if image is None else None
     if found is None or len(found[1]) != 3:
         image = read_volume(path) if image is None else image
@@ -87,12 +88,12 @@ def _geometry(path: str, image: MetaTensor | None) -> tuple[Any, tuple[int, ...]
 
 
 def _advice(affine: Any, shape: tuple[int, ...], tags: int) -> str:
-    """What to do about a wrong number of tags: they may count the slices along another axis."""
+    """Advice for a wrong number of tags. They may count the slices along another axis."""
     fitting = [axis for axis, size in enumerate(shape) if size == tags]
     if len(fitting) != 1:
         return "Correct 'slice_labels' or give slice_axis."
     plane = PLANES[anatomical_axes(affine)[fitting[0]]]
     return (
-        f"They fit axis {fitting[0]}: if the slices are {plane}, give --slice_axis {plane}; otherwise correct "
+        f"The number fits axis {fitting[0]}: if the slices are {plane}, give --slice_axis {plane}. Otherwise correct "
         "'slice_labels'."
     )

@@ -1,4 +1,4 @@
-"""Reading one volume, with an error that names the file for everything that makes it unusable."""
+"""Reading one volume. Every error names the file."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def read_volume(path: str | Path) -> MetaTensor:
     A 2D image (PNG, BMP, TIFF) is a volume of one slice, ``(C, X, Y, 1)``; C is 3 for colour.
 
     Raises:
-        DataError: the file is missing, empty, damaged, of another kind than its name says, larger than the memory, 4D,
-            holds voxels that are no real numbers, that float32 cannot hold, or that are NaN or infinite, or is a header
-            whose voxels lie in another file (``.mhd``, ``.nhdr``, ``.hdr``).
+        DataError: the file cannot be used. It is missing, empty, damaged, not of the kind that its name says, larger
+            than the memory, or 4D; its voxels are not real numbers, do not fit float32, or are NaN or infinite; or it
+            is a header whose voxels are in another file (``.mhd``, ``.nhdr``, ``.hdr``).
         ImportError: the file is NRRD or MetaImage, and ITK is not installed.
     """
     return _read(Path(path), mask=False)
 
 
 def read_mask(path: str | Path) -> MetaTensor:
-    """Read a mask as a ``(1, X, Y, Z)`` float32 volume of whole numbers: 0 is the background, the others are objects.
+    """Read a mask as a ``(1, X, Y, Z)`` float32 volume of whole numbers: 0 is the background, all others are objects.
 
     Raises:
         DataError: as for :func:`read_volume`; or the values are fractions, negative, or colours.
@@ -50,7 +50,7 @@ def _read(source: Path, mask: bool) -> MetaTensor:
     check_file(source)
     try:
         if source.stat().st_size == 0:
-            raise DataError(f"{source} is empty (0 bytes). Copy or export the file again.")
+            raise DataError(f"Expected a volume, found an empty file (0 bytes) in {source}. Copy or export it again.")
         image = _volume(source, mask)
     except MemoryError as error:
         raise too_large(source, 0) from error
@@ -59,25 +59,25 @@ def _read(source: Path, mask: bool) -> MetaTensor:
             f"{source} cannot be read ({error.strerror or 'unknown reason'}). Check its permissions and the disk."
         ) from error
     if image.numel() == 0:
-        raise DataError(f"{source} holds no voxels: its shape is {tuple(image.shape[1:])}. Export the file again.")
+        raise DataError(f"Expected voxels, found none in {source} (shape {tuple(image.shape[1:])}). Export it again.")
     bad = int((~torch.isfinite(image.as_tensor())).sum())
     if bad:
         raise DataError(
-            f"{source} holds {bad} NaN or infinite voxels of {image.numel()}: expected finite values. "
-            "Replace them (for example by 0) or export the file again."
+            f"Expected finite values, found {bad} NaN or infinite voxels of {image.numel()} in {source}. Replace them "
+            "(for example by 0) or export the file again."
         )
     return image
 
 
 def _volume(source: Path, mask: bool) -> MetaTensor:
-    """``(C, X, Y, Z)``, of any values."""
+    """Volume ``(C, X, Y, Z)``, before its values are checked."""
     if is_itk_file(source):
         values, header = read_itk(source)
     elif is_photograph(source):
         values, header = read_photograph(source, numbers=mask)
     else:
         values, header = read_nifti(source)
-    header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage names its files after it
+    header[ImageMetaKey.FILENAME_OR_OBJ] = str(source)  # MONAI's SaveImage takes the file name from it
     image = EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(values, header))
     if image.ndim == 3:  # a 2D image
         image = image.unsqueeze(-1)
@@ -92,12 +92,12 @@ def check_same_geometry(image: MetaTensor, mask: MetaTensor, image_path: str, ma
     """
     if image.shape[1:] != mask.shape[1:]:
         raise DataError(
-            f"The mask {mask_path} has shape {tuple(mask.shape[1:])}, but its image {image_path} has "
-            f"{tuple(image.shape[1:])}: expected the same. Resample the mask onto its image."
+            f"Expected the shape {tuple(image.shape[1:])} of the image {image_path}, found "
+            f"{tuple(mask.shape[1:])} in its mask {mask_path}. Resample the mask onto its image."
         )
     difference = float((torch.as_tensor(image.affine) - torch.as_tensor(mask.affine)).abs().max())
     if difference > 1e-2:
         raise DataError(
-            f"The affine of the mask {mask_path} differs from that of its image {image_path} by up to "
-            f"{difference:.3g} mm: expected the same. Resample the mask onto its image or correct its header."
+            f"Expected the affine of the image {image_path}, found one that differs by up to {difference:.3g} mm in "
+            f"its mask {mask_path}. Resample the mask onto its image or correct its header."
         )

@@ -1,4 +1,4 @@
-"""What the bundles run: stages, training, volumes, and the record of it all."""
+"""Components that the bundles run: stages, training, volume pipelines, and the record of a run."""
 
 from camtools.engine.check import DatasetCheck
 from camtools.engine.config import begin_run, find_bundle_root, show_root_cause

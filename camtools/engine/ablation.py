@@ -1,4 +1,4 @@
-"""The methods of a paper's table, one run each, over one classifier."""
+"""One run per method of a paper's table, with a shared classifier."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def run_methods(
     methods: Sequence[str],
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Run a bundle's training once for each of ``methods``; the classifier is trained by the first and shared.
+    """Run a bundle's training once per method. The first run trains the classifier and the other runs reuse it.
 
     Args:
         config_files: ``train.yaml`` of a bundle and overlays, in order.
-        output_dir: the runs go to ``output_dir/<method>``, the classifier to ``output_dir/classifier`` (and where the
-            methods of the bundle share them, its pre-training to ``output_dir/pretraining`` and the pseudo-labels to
-            ``output_dir/pseudo_labels``).
+        output_dir: the runs go to ``output_dir/<method>`` and the classifier to ``output_dir/classifier``. Where the
+            methods of the bundle share them, the pre-training goes to ``output_dir/pretraining`` and the pseudo-labels
+            to ``output_dir/pseudo_labels``.
         methods: names under ``methods`` in the configuration.
         overrides: further ids and values, as for ``python -m monai.bundle run``.
 
@@ -33,14 +33,16 @@ def run_methods(
         The folders of the runs, in the order of ``methods``.
 
     Raises:
-        ValueError: a method that the configuration does not know.
+        ValueError: the configuration does not define a method.
     """
     files = [str(path) for path in config_files]
     config = monai.bundle.ConfigParser.load_config_files(files)
     known = config.get("methods", {})
     unknown = [method for method in methods if method not in known]
     if unknown:
-        raise ValueError(f"Unknown method '{unknown[0]}': {files[0]} knows {', '.join(known)}.")
+        raise ValueError(
+            f"Expected a method of {files[0]} ({', '.join(known)}), found '{unknown[0]}'. Choose one of these."
+        )
     runs = []
     for method in methods:
         run = Path(output_dir).resolve() / method

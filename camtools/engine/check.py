@@ -1,4 +1,4 @@
-"""The first step: every volume is read once, before any long work."""
+"""First step of a run: read every volume once, before any long computation."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ logger = logging.getLogger("camtools")
 class DatasetCheck:
     """Read every volume, mask and tag of a dataset and write what was found to ``dataset_check.json``.
 
-    For each volume it says what was decided on slices for the dataset (``slicing``), which array axis that is in the
-    file (``slice_axis``) and its anatomical ``plane``.
+    For each volume, the file holds the decision for the slices of the dataset (``slicing``), the array axis of the
+    slices in the file (``slice_axis``), and their anatomical ``plane``.
 
     Args:
-        splits: the volumes, as :class:`camtools.data.Splits` or as its arguments by name. Training items need slice
-            tags, given or derived from a mask.
+        splits: the volumes, as :class:`camtools.data.Splits` or as volume items by name of the split. Training items
+            need slice tags, given or derived from a mask.
         output_dir: folder of the run.
-        patch_tagger: for methods that learn from patches; training items then need the tags of patches.
-        workers: threads that read.
-        channels: of the images, as the networks take them; None: any number.
+        patch_tagger: for methods that learn from patches. Training items then need patch tags.
+        workers: number of reading threads.
+        channels: number of image channels that the networks expect; None accepts any number.
     """
 
     def __init__(
@@ -61,13 +61,14 @@ class DatasetCheck:
 
     @on_first_rank
     def run(self) -> None:
-        """Check everything, then report all that is wrong at once.
+        """Check all volumes, then report all problems in one error.
 
         Raises:
-            DataError: names every unusable file; or the training split is empty or has tags of one class only.
+            DataError: some files are unusable (the message names all of them), the training split is empty, or all its
+                tags are of one class.
         """
         work = [(split, item) for split, items in self.splits.by_name.items() for item in items]
-        logger.debug("check: slices are stacked as %s", self.splits.slice_axis)  # decided before threads ask for it
+        logger.debug("check: slices are stacked as %s", self.splits.slice_axis)  # decide before the threads start
         with ThreadPoolExecutor(self.workers) as pool:
             found = list(tqdm(pool.map(self._check, work), total=len(work), desc="check", unit="volume", disable=None))
         problems = [problem for _, problem in found if problem]
@@ -129,7 +130,7 @@ class DatasetCheck:
         if split == "training" or item.get("slice_labels") or masked:
             tags = self.splits.tags(item, image)
             row |= {"slices": len(tags), "positive_slices": sum(tags)}
-        if masked and item.get("slice_labels"):  # the mask gives no tags, and is scored against
+        if masked and item.get("slice_labels"):  # the mask gives no tags, but scores need it
             check_same_geometry(image, read_mask(item["label"]), item["image"], item["label"])
         if self.patch_tagger is not None and (split == "training" or item.get("patch_labels") or masked):
             patches = self.splits.patch_tags(item, self.patch_tagger).flatten(0, 1)
@@ -138,14 +139,14 @@ class DatasetCheck:
 
 
 def _warn_of_copies(rows: Sequence[dict[str, Any]]) -> None:
-    """Say which volumes hold the same voxels under different names: a copy of a training volume is no test."""
+    """Warn of volumes with the same voxels under different names. A copy of a training volume cannot test a method."""
     first: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         other = first.setdefault((row["voxels"], str(row["shape"])), row)
         if other is not row:
             logger.warning(
-                "check: %s (%s) holds the same voxels as %s (%s): if it is a copy, keep one of them, and every patient "
-                "in one split",
+                "check: %s (%s) holds the same voxels as %s (%s). If it is a copy, keep only one of them, and keep "
+                "every patient in one split.",
                 row["image"],
                 row["split"],
                 other["image"],
@@ -154,17 +155,17 @@ def _warn_of_copies(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _compare_decisions(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A word when volumes that came or went turn the slices of the others."""
+    """Warn when added or removed volumes, or a new setting, changed the slice axis of other volumes."""
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         before = {row["case"]: row["slice_axis"] for row in earlier if "slice_axis" in row}
-    except (OSError, ValueError, TypeError, KeyError):  # none yet, or a damaged one, which is written anew
+    except (OSError, ValueError, TypeError, KeyError):  # absent, or damaged and about to be overwritten
         return
     turned = [row["case"] for row in rows if row.get("slice_axis") != before.get(row["case"], row.get("slice_axis"))]
     if turned:
         logger.warning(
-            "check: the slices of %d volumes (%s first) run along another axis than in the earlier run in %s, since "
-            "the volumes or the setting slice_axis changed; what was made of them is made again",
+            "check: the slice axis of %d volumes (the first is %s) differs from the earlier run in %s, because the "
+            "volumes or the setting slice_axis changed. Their results are computed again.",
             len(turned),
             turned[0],
             path.parent,

@@ -1,4 +1,4 @@
-"""The state of a training, read with the doubt that a file deserves which a power cut may have damaged."""
+"""Reading the state of a training. The file may be damaged, for example by a power cut."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KEYS = frozenset({"network", "optimizer", "lr_scheduler", "scaler", "epoch", "hi
 
 
 def read_checkpoint(name: str, path: Path, device: torch.device | str) -> dict[str, Any] | None:
-    """State that :class:`camtools.engine.NetworkTrainer` wrote; None where there is none, or none that can be used.
+    """State that :class:`camtools.engine.NetworkTrainer` wrote, or None if the file is absent or damaged.
 
-    A damaged file is named in a warning: the training then begins at its first epoch and overwrites it.
+    A warning names a damaged file. The training then starts with its first epoch and overwrites the file.
 
     Args:
-        name: of the training, for the message.
+        name: name of the training, for the warning.
         path: the file.
-        device: where the tensors go.
+        device: device of the loaded tensors.
     """
     if not path.is_file():
         return None
@@ -31,10 +31,10 @@ def read_checkpoint(name: str, path: Path, device: torch.device | str) -> dict[s
         state = torch.load(path, map_location=device, weights_only=True)
         missing = KEYS - set(state)
         why = f"it lacks {', '.join(sorted(missing))}" if missing else ""
-    # zipfile, pickle and torch each raise kinds of their own for a damaged file
+    # zipfile, pickle and torch raise different exceptions for a damaged file
     except Exception as error:
         why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     if why:
-        logger.warning("%s: %s is damaged (%s); the training begins again with its first epoch", name, path, why)
+        logger.warning("%s: %s is damaged (%s). The training starts again with its first epoch.", name, path, why)
         return None
     return dict(state)

@@ -1,4 +1,4 @@
-"""The configuration that is being run, as MONAI's parser holds it."""
+"""Access to the running configuration, which MONAI's parser holds."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from camtools.engine.overrides import apply_overrides, check_ids, files_of, give
 
 __all__ = ["active_parser", "begin_run", "find_bundle_root", "referenced_config", "show_root_cause"]
 
-# ids whose value is decided by the data: it is recorded, not the expression
+# ids whose value depends on the data: the value is recorded, not the expression
 DECIDED_IDS = frozenset({"slicing"})
-# what ``referenced_config`` leaves out of ``splits``: a stage's ``inputs`` and ``items`` follow the content of the
-# volumes, and full supervision shows in the steps that use masks. So methods can share a classifier.
+# Keys of ``splits`` that ``referenced_config`` leaves out, so that methods can share a classifier. The ``inputs`` and
+# ``items`` of a stage cover the volumes, and full supervision is visible in the steps that use masks.
 LEFT_OUT = {"splits": ("training", "validation", "test", "full_supervision")}
 
 
 def _owner_on_stack(kind: type) -> Any:
-    # not the locals of this frame itself, which would then keep all frames and what they hold alive
+    # Skip this frame: a reference to its own locals would keep all frames and their objects alive.
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
@@ -41,28 +41,29 @@ def _owner_on_stack(kind: type) -> Any:
 def active_parser() -> ConfigParser:
     """The parser that is evaluating the calling component.
 
-    MONAI hands components no reference to their parser, but a stage needs it twice: to record the configuration it
-    ran with, and to build its trainer only when there is work to do. The parser is on the call stack, so it is taken
-    from there.
+    MONAI gives components no reference to their parser, but a stage needs it for two tasks: to record its
+    configuration, and to build its trainer only when there is work. The parser is therefore taken from the call stack.
 
     Raises:
         RuntimeError: called outside a bundle.
     """
     parser = _owner_on_stack(ConfigParser)
     if parser is None:
-        raise RuntimeError("No bundle is being run: expected a call from a configuration that MONAI evaluates.")
+        raise RuntimeError(
+            "Expected a call from a configuration that MONAI evaluates, found none. Run the component from a bundle."
+        )
     return parser
 
 
 def find_bundle_root() -> str:
-    """Folder of the bundle that is being run: where its ``configs/`` lies.
+    """Folder of the running bundle, which contains ``configs/``.
 
-    With ``python -m monai.bundle run`` it follows from the path of the configuration file, whatever the working
-    directory. MONAI's other commands do not say where the file was; there, the working directory must be the bundle's
-    folder, or ``--bundle_root`` be given.
+    ``python -m monai.bundle run`` knows the path of the configuration file, so any working directory is possible.
+    MONAI's other commands do not tell the path. For them, the working directory must be the folder of the bundle, or
+    ``--bundle_root`` must be given.
 
     Raises:
-        FileNotFoundError: neither is the case.
+        FileNotFoundError: the folder found this way is not a bundle.
     """
     workflow = _owner_on_stack(ConfigWorkflow)
     root = Path(workflow.config_root_path).resolve().parent if workflow else Path.cwd()
@@ -75,14 +76,14 @@ def find_bundle_root() -> str:
 
 
 def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
-    """Everything in the configuration that ``item`` depends on: itself and what it refers to, followed to the end.
+    """Everything in the configuration that ``item`` depends on: itself and all its direct and indirect references.
 
     Args:
-        parser: a parser with its configuration read.
+        parser: a parser that has read its configuration.
         item: id such as ``"classifier#trainer"``.
 
     Returns:
-        Raw content by id, and the value of those that the data decide (``slicing``).
+        Raw content by id. For ids that depend on the data (``slicing``), the value instead of the expression.
         Ids that only say where to run (bundle, data and output folder, device) are left out.
 
     Example:
@@ -109,12 +110,12 @@ def referenced_config(parser: ConfigParser, item: str) -> dict[str, Any]:
 
 
 def begin_run() -> None:
-    """Read what overrides the configuration, refuse unknown ids, and make errors end with their message.
+    """Apply the overrides of the configuration, reject unknown ids, and install :func:`show_root_cause`.
 
     A bundle calls it under ``initialize``, before anything else.
 
     Raises:
-        DataError: an override has no meaning, or a value that its knob cannot have.
+        DataError: an override has an unknown id, or a value of the wrong type.
     """
     parser = active_parser()
     show_root_cause(parser.get("output_dir"))
@@ -133,13 +134,13 @@ def begin_run() -> None:
 
 
 def show_root_cause(output_dir: Any = None) -> None:
-    """Make an uncaught error end with its message, alone: MONAI's wrappers would otherwise have the last word.
+    """Print only the message of an uncaught error, without the messages of MONAI's wrappers.
 
-    The traceback goes to ``traceback.txt`` in the run's folder where there is one, and to the terminal only with the
-    environment variable ``CAMTOOLS_TRACEBACK=1``.
+    The traceback goes to ``traceback.txt`` in the folder of the run, if that exists. With the environment variable
+    ``CAMTOOLS_TRACEBACK=1``, it goes to the terminal instead.
 
     Args:
-        output_dir: folder of the run; an expression that is not evaluated yet counts as none.
+        output_dir: folder of the run. An expression that is not evaluated yet is ignored.
     """
     default = getattr(sys.excepthook, "default", sys.excepthook)
 

@@ -1,4 +1,4 @@
-"""What chooses the epoch of a training: scores on the validation items."""
+"""Validation scores that choose the epoch of a training."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["right_tags", "slice_evaluator", "volume_evaluator"]
 
 
 def right_tags(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-    """Which samples of a batch have all their tags predicted, bool ``(B,)``.
+    """Which samples of a batch have all their tags predicted correctly, bool ``(B,)``.
 
     Args:
         logits: ``(B, K)``.
-        tags: class numbers ``(B,)``, predicted by the largest logit; or ``(B, K)`` of 0 and 1, each predicted by the
+        tags: class numbers ``(B,)``, predicted by the largest logit; or 0 and 1, ``(B, K)``, each predicted by the
             sign of its logit.
 
     Example:
@@ -51,18 +51,18 @@ def slice_evaluator(
     inferer: Inferer | None = None,
     val_handlers: Sequence[Any] = (),
 ) -> SupervisedEvaluator | None:
-    """Accuracy of a classifier: the share of the slices or patches whose tags are all right (``right_tags``).
+    """Accuracy of a classifier: the share of slices or patches with all tags correct (``right_tags``).
 
     Args:
         network: classifier ``(B, C, H, W) -> (B, K)``.
         device: where it runs.
         dataset: validation samples with ``image`` and ``label``.
         batch_size: samples per forward pass.
-        inferer: how the network is run; None calls it.
-        val_handlers: further handlers of ignite.
+        inferer: how the network is run; None calls it directly.
+        val_handlers: additional ignite handlers.
 
     Returns:
-        MONAI's evaluator with the key metric ``accuracy``; None where there are no validation items.
+        MONAI's evaluator with the key metric ``accuracy``, or None without validation items.
     """
     if not dataset.data:
         return None
@@ -89,13 +89,13 @@ def volume_evaluator(
     Args:
         network: 2D segmenter ``(B, C, H, W) -> (B, K, H, W)``.
         device: where it runs.
-        dataset: MONAI dataset whose items become a prepared ``image`` and its mask ``label``; any value above 0.5 is
-            the object.
+        dataset: MONAI dataset of prepared volumes ``image`` with masks ``label``. The object is where ``label`` is
+            above 0.5.
         inferer: how the network is run over a volume, such as ``monai.inferers.SliceInferer``.
-        val_handlers: further handlers of ignite.
+        val_handlers: additional ignite handlers.
 
     Returns:
-        MONAI's evaluator with the key metric ``dice``; None where there are no validation items, or one without a mask.
+        MONAI's evaluator with the key metric ``dice``, or None without validation items or if one has no mask.
     """
     if not dataset.data or not all(item.get("label") for item in dataset.data):
         return None

@@ -1,4 +1,4 @@
-"""How a network is run in training, beside MONAI's own inferers."""
+"""Inferers for training that MONAI does not have."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["HalfPrecisionInferer", "RandomSizeInferer"]
 
 
 class HalfPrecisionInferer(Inferer):
-    """Run a network under bfloat16 autocast on the CPU, which MONAI's trainer offers on GPUs alone.
+    """Run a network under bfloat16 autocast on the CPU. MONAI's trainer offers autocast only on GPUs.
 
     The output is float32. bfloat16 has the range of float32, so gradients need no scaling.
 
     Args:
-        inferer: how the network is run; None calls it.
+        inferer: how the network is run; None calls it directly.
     """
 
     def __init__(self, inferer: Inferer | None = None) -> None:
@@ -34,17 +34,17 @@ class HalfPrecisionInferer(Inferer):
 
 
 class RandomSizeInferer(Inferer):
-    """Resize each batch by a factor drawn from a few, so that a classifier learns to judge images of several sizes.
+    """Resize each batch by a random factor, so that a classifier learns to classify images of several sizes.
 
-    Whole images are resized (bilinearly): nothing is cropped, so the tag of an image stays true. All images of a batch
-    have the same factor. It is drawn from torch's generator; a few factors, not a range, so that memory of the same
-    sizes is asked for again and again.
+    Whole images are resized bilinearly. Nothing is cropped, so the tag of an image stays correct. All images of a batch
+    have the same factor, drawn from torch's generator. The factors are a short list and not a range, so that the
+    memory allocator can reuse blocks of the same size.
 
     Args:
-        factors: sizes relative to the images' own, each > 0 and equally likely.
+        factors: sizes relative to the input size, each > 0 and equally likely.
 
     Raises:
-        ValueError: no factor, or one that is not positive.
+        ValueError: ``factors`` is empty or has a factor that is not positive.
 
     Example:
         >>> import torch
@@ -57,7 +57,8 @@ class RandomSizeInferer(Inferer):
         super().__init__()
         if not factors or min(factors) <= 0:
             raise ValueError(
-                f"factors must be at least one positive number, got {tuple(factors)}; [1.0] resizes nothing"
+                f"Expected factors to be one or more positive numbers, found {tuple(factors)}. Give [1.0] to resize "
+                "nothing."
             )
         self.factors = tuple(factors)
 

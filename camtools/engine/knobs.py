@@ -1,4 +1,4 @@
-"""Values of knobs as they are given on a command line, read as a configuration file would read them."""
+"""Values of knobs on a command line, read with the rules of a configuration file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from camtools.data.errors import DataError
 
 __all__ = ["NEUTRAL_IDS", "knob_value", "read_text"]
 
-# ids that say where and on what to run, not what is computed
+# ids that say where to run and on which files, and do not change what is computed
 NEUTRAL_IDS = frozenset(
     {
         "bundle_root",
@@ -26,15 +26,15 @@ NEUTRAL_IDS = frozenset(
         "initial_weights",
     }
 )
-# what is always text, whatever it looks like: a folder may be called 2024
+# ids whose value is always text, even if it looks like a number: a folder may be called 2024
 TEXT_IDS = NEUTRAL_IDS | {"checkpoint", "classifier_checkpoint"}
-# their default is a number or a truth value, and they take a word or a path as well
+# ids whose default is a number or a truth value, and which also accept a word or a path
 ALSO_TEXT = frozenset({"seed_threshold", "pretrained"})
 EXPRESSIONS = ("$", "@", "%")
 
 
 def read_text(text: str) -> Any:
-    """What YAML makes of a text; an expression or a reference, and what is no YAML, stays text.
+    """Value of a text as YAML. Expressions, references and text that is not valid YAML stay text.
 
     Example:
         >>> read_text("false"), read_text("null"), read_text("[64, 64]"), read_text("@width")
@@ -46,20 +46,20 @@ def read_text(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    # "a: b" on a command line is text, and so is a date
+    # YAML also reads dates; on a command line they are text
     return value if isinstance(value, (type(None), bool, int, float, list, dict)) else text
 
 
 def knob_value(name: str, given: Any, default: Any) -> Any:
-    """Value of a knob from what was given for it: the meaning it would have in the YAML file.
+    """Value of a knob on the command line, with the meaning that it would have in the YAML file.
 
     Args:
         name: id of the knob.
-        given: text, or a value that python-fire or a program made.
-        default: its value in the configuration file.
+        given: text, or a value from python-fire or from a program.
+        default: value of the knob in the configuration file.
 
     Raises:
-        DataError: a text or another kind of value where the default is a truth value, a number or a list.
+        DataError: the default is a truth value, a number or a list, and ``given`` has another type.
 
     Example:
         >>> knob_value("gate", "false", True), knob_value("pixel_size", "null", 1.0), knob_value("rate", "1e-3", 0.1)
@@ -91,7 +91,7 @@ def _text(given: Any) -> str | None:
 
 
 def _as_lists(value: Any) -> Any:
-    """Tuples, which python-fire makes of ``64,64``, as lists."""
+    """Convert tuples to lists. python-fire reads ``64,64`` as a tuple."""
     return [_as_lists(entry) for entry in value] if isinstance(value, (tuple, list)) else value
 
 

@@ -1,4 +1,4 @@
-"""Folders that belong to one run while it works: a lock of the system, which ends with its process."""
+"""Locks that reserve a folder for one run. The operating system releases them when the process ends."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ logger = logging.getLogger("camtools")
 LOCK_NAME = ".camtools.lock"
 BUSY = (errno.EAGAIN, errno.EACCES)
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-TRIES, PAUSE = 6, 0.1  # others hold a lock for a moment when they look whether they are the last
+TRIES, PAUSE = 6, 0.1  # a process that releases a shared lock holds an exclusive one for a moment
 MOST_COMMAND = 300
 HELD: set[FolderLock] = set()
 
 
 class FolderInUseError(RuntimeError):
-    """Another run works in a folder; the message names it and the process."""
+    """Another run uses the folder. The message names the folder and the process."""
 
 
 class FolderLock:
     """Lock on a folder, by ``flock`` on a hidden file in it.
 
-    The system gives it up when the process ends, however it ends: no lock outlives a killed run. It works between
-    machines where the network file system passes locks on (NFS, CephFS, Lustre mounted with ``flock``); where a file
-    system has none, a warning says so. The file lists who holds the lock, for the message to others.
+    The operating system releases the lock when the process ends, even if it is killed. The lock also works between
+    machines if the network file system supports it (NFS, CephFS, Lustre mounted with ``flock``). If a file system has
+    no locks, a warning says so. The file lists the processes that hold the lock, for the error message.
 
     Args:
-        folder: made where it is absent.
-        option: what to give to choose another folder, for the message.
+        folder: folder to lock, created if absent.
+        option: command-line option that chooses another folder, for the error message.
     """
 
     def __init__(self, folder: Path, option: str) -> None:
@@ -63,10 +63,10 @@ class FolderLock:
         return self.folder / LOCK_NAME
 
     def acquire(self, shared: bool) -> None:
-        """Take the lock, or change its kind: for this run alone, or shared with others that only read.
+        """Acquire the lock, or change its kind: exclusive, or shared with other runs that only read.
 
         Raises:
-            FolderInUseError: another run holds it, and not both are shared.
+            FolderInUseError: another run holds the lock, and at least one of the two locks is exclusive.
             StorageError: the folder cannot be written.
         """
         if fcntl is None or (self._handle is not None and self._is_shared == shared):
@@ -79,7 +79,7 @@ class FolderLock:
         raise FolderInUseError(self._message())
 
     def release(self) -> None:
-        """Give the lock up; the last one removes the file."""
+        """Release the lock. The last holder removes the file."""
         if self._handle is None:
             return
         HELD.discard(self)
@@ -89,7 +89,7 @@ class FolderLock:
         self._close()
 
     def forget(self) -> None:
-        """Give up this process's part in it: a forked child does not hold the lock of its parent."""
+        """Close the file without unlocking it. A forked child calls this, since it does not own its parent's lock."""
         self._close()
 
     def _try(self, shared: bool) -> bool:
@@ -104,7 +104,7 @@ class FolderLock:
             self._close()
             if error.errno in BUSY:
                 return False
-            logger.warning("%s cannot be locked (%s): let no other run work in it", self.folder, error.strerror)
+            logger.warning("%s cannot be locked (%s). Do not use it in another run.", self.folder, error.strerror)
             return True
         if not self._is_current():
             self._close()
@@ -121,13 +121,13 @@ class FolderLock:
         except StorageError as error:
             if not shared or error.errno not in READ_ONLY:
                 raise
-        # finished results of somebody else, which are only read
+        # finished results of another user, which are only read
         with suppress(OSError):
             return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         return None
 
     def _is_current(self) -> bool:
-        """Whether the file that is locked is still there: whoever gave it up before has removed it."""
+        """Whether the locked file still exists. The previous holder may have removed it."""
         try:
             return os.path.samestat(os.fstat(self._handle or 0), os.stat(self.path))
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class FolderLock:
         self._handle = None
 
     def _sign(self, handle: int, shared: bool) -> None:
-        """Write down who holds the lock; a reader adds a line to those of the others."""
+        """Write the description of this process to the file. A shared lock appends a line."""
         line = json.dumps(_own_description()) + "\n"
         with suppress(OSError):
             if not shared:
@@ -148,9 +148,9 @@ class FolderLock:
             os.write(handle, line.encode())
 
     def _message(self) -> str:
-        holders = ", and ".join(map(_describe, self._holders())) or "a process that gave no name"
+        holders = ", and ".join(map(_describe, self._holders())) or "an unknown process"
         return (
-            f"Expected {self.folder} to be free, found another run at work in it: {holders}. "
+            f"Expected {self.folder} to be free, found another run in it: {holders}. "
             f"Wait until it ends, or choose another folder ({self.option})."
         )
 
@@ -181,7 +181,7 @@ def _own_description() -> dict[str, Any]:
 def _describe(holder: dict[str, Any]) -> str:
     own = holder["host"] == socket.gethostname() and holder["pid"] == os.getpid()
     who = f"this process ({holder['pid']})" if own else f"process {holder['pid']} on {holder['host']}"
-    return f"{who}, there since {holder.get('started')}, `{holder.get('command')}`"
+    return f"{who}, started {holder.get('started')}, `{holder.get('command')}`"
 
 
 def _forget_in_child() -> None:

@@ -1,4 +1,4 @@
-"""What a run did: ``manifest.json`` and the record of each stage."""
+"""Record of a run: ``manifest.json``, with a record of each stage."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def digest(content: Any) -> str:
 
 
 def digest_unread(items: Iterable[Any]) -> str:
-    """Digest of the cases, tags, sizes and times of change of volume items, or of files, without reading any.
+    """Digest of the cases, tags, file sizes and modification times of volume items or files. No file is read.
 
-    It tells that nothing changed. When it differs, what changed is found by content, volume by volume
-    (:class:`camtools.engine.VolumePipeline`).
+    An equal digest means that nothing changed. If it differs, :class:`camtools.engine.VolumePipeline` compares the
+    content of each volume.
     """
     return digest([_unread(item) for item in items])
 
@@ -56,27 +56,27 @@ def _unread(item: Any) -> Any:
 
 
 def _item_stamp(path: str | Path) -> tuple[int, int] | None:
-    """As :func:`_stamp`; None for a broken link, which fails alone when its turn comes."""
+    """As :func:`_stamp`, but None for a broken link. Only the volume of the broken link fails, when it is processed."""
     return None if os.path.islink(path) and not os.path.exists(path) else _stamp(path)
 
 
 def _stamp(path: str | Path) -> tuple[int, int]:
-    """Size and time of change of a file."""
+    """Size and modification time of a file."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"Expected the file {path}, found none. Run the step that writes it, or name another.")
+        raise FileNotFoundError(f"Expected the file {path}, found none. Run the step that writes it, or give another.")
     status = Path(path).stat()
     return status.st_size, status.st_mtime_ns
 
 
 def _as_known_file(content: Any) -> Any:
-    """``content`` where it is size, time of change and hash of a file, else None."""
+    """``content`` if it holds size, modification time and hash of a file, else None."""
     return content if isinstance(content, dict) and {"size", "mtime_ns", "sha256"} <= set(content) else None
 
 
 class Manifest:
-    """``output_dir/manifest.json``: versions, configuration, input hashes, and what each stage wrote.
+    """``output_dir/manifest.json``: versions, configuration, input hashes, and the outputs of each stage.
 
-    A manifest that is damaged is made anew from the records of the stages, with a warning.
+    A damaged manifest is rebuilt from the records of the stages, with a warning.
 
     Args:
         output_dir: folder of the run.
@@ -91,13 +91,13 @@ class Manifest:
             self.content |= found
             why = self._drop_unusable()
         if why:
-            logger.warning("%s is damaged (%s); it is made anew from the records of the stages", self.path, why)
+            logger.warning("%s is damaged (%s). It is rebuilt from the records of the stages.", self.path, why)
             recovered = {str(record["name"]): (folder, record) for folder, record in records_below(self.output_dir)}
             for name, (folder, record) in recovered.items():
                 self.content["stages"].setdefault(name, record | {"folder": str(folder)})
 
     def _drop_unusable(self) -> str:
-        """Take out what is not as camtools writes it, and say what that was."""
+        """Remove content that camtools did not write, and return a description of it."""
         unusable = []
         for part, check in (("stages", as_record), ("files", _as_known_file)):
             found = self.content[part]
@@ -110,7 +110,7 @@ class Manifest:
         return ", ".join(unusable)
 
     def describe(self, config: Mapping[str, Any]) -> None:
-        """Record the configuration, its seed and method, and the versions of what runs it."""
+        """Record the configuration, its seed and method, and the versions of the packages."""
         self.content |= {
             "camtools": __version__,
             "output_dir": str(self.output_dir.resolve()),
@@ -122,9 +122,9 @@ class Manifest:
         }
 
     def stage(self, name: str) -> tuple[Path, Record] | None:
-        """Folder and record of a finished stage; None where it is not finished.
+        """Folder and record of a finished stage, or None if it is not finished.
 
-        The folder is found again where the whole run was moved or renamed since.
+        The folder is also found after the folder of the run was moved or renamed.
         """
         record = self.content["stages"].get(name)
         if record is None or record["status"] != "done":
@@ -135,9 +135,9 @@ class Manifest:
         return folder, record
 
     def hash_inputs(self, inputs: Iterable[Any]) -> str:
-        """Hash of items (dictionaries whose ``image`` and ``label`` are files) and of plain paths.
+        """Hash of volume items (dictionaries whose ``image`` and ``label`` are files) and of plain paths.
 
-        A file is read again only when its size or time of change differs from the last time.
+        A file is read again only if its size or modification time has changed.
         """
         return digest([self._hash_input(entry) for entry in inputs])
 
@@ -158,7 +158,7 @@ class Manifest:
         return self._hash_changed(name, source.stamp(), source.sha256)
 
     def _hash_changed(self, name: str, stamp: tuple[int, int], read: Callable[[], str]) -> str:
-        """Hash of a file, read again where its size or time of change differs from the last time."""
+        """Hash of a file, which is read again only if its size or modification time has changed."""
         size, changed = stamp
         known = self.content["files"].get(name)
         if known is None or known["size"] != size or known["mtime_ns"] != changed:

@@ -1,8 +1,9 @@
-"""Prediction as the mean over sizes and mirror images of the input."""
+"""Prediction averaged over sizes and mirror images of the input."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,18 +17,18 @@ __all__ = ["MultiScaleInferer"]
 class MultiScaleInferer(Inferer):
     """Mean class probabilities over several sizes and mirror images of the slices.
 
-    Every view is predicted by another inferer, such as ``monai.inferers.SliceInferer`` with windows of the size that
-    the network was trained on; its logits are made probabilities, brought back to the slice and averaged.
+    Another inferer predicts each view, for example ``monai.inferers.SliceInferer`` with windows of the training size.
+    The logits become probabilities, which are resampled to the slice and averaged.
 
     Source: OEEM (Li et al., MICCAI 2022), section 2.3: scales 0.75 to 3, windows of 320 pixels every 256.
 
     Args:
         inferer: predicts one view.
         scales: sizes relative to the slice, each > 0.
-        flips: axes, 0 and 1, along which slices are mirrored, one entry a view; ``()`` is the slice as it is.
+        flips: axes, 0 and 1, along which slices are mirrored, one entry per view; ``()`` is the slice itself.
 
     Raises:
-        ValueError: no scale or one that is not positive, no entry of flips, or an axis other than 0 and 1.
+        ValueError: ``scales`` or ``flips`` is empty, a scale is not positive, or an axis is not 0 or 1.
 
     Example:
         >>> import torch
@@ -45,12 +46,14 @@ class MultiScaleInferer(Inferer):
     ) -> None:
         super().__init__()
         if not scales or min(scales) <= 0:
-            raise ValueError(f"scales must be at least one positive number, got {tuple(scales)}")
-        if not flips or not {axis for axes in flips for axis in axes} <= {0, 1}:
-            raise ValueError(f"flips must be at least one list of axes, 0 or 1, such as [[], [0]]; got {flips!r}")
+            raise ValueError(f"Expected scales to be one or more positive numbers, found {tuple(scales)}.")
+        if not flips or not set(chain.from_iterable(flips)) <= {0, 1}:
+            raise ValueError(
+                f"Expected flips to be one or more lists of axes, 0 or 1, found {flips!r}. Give for example [[], [0]]."
+            )
         self.inferer = inferer
         self.scales = tuple(scales)
-        self.flips = [[axis + 2 for axis in axes] for axes in flips]
+        self.flips = [tuple(flip) for flip in flips]
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Predict slices ``(B, C, H, W)`` or volumes ``(B, C, H, W, Z)``: probabilities ``(B, K, H, W[, Z])``."""
@@ -58,7 +61,8 @@ class MultiScaleInferer(Inferer):
         for scale in self.scales:
             size = [max(1, round(length * scale)) for length in inputs.shape[2:4]]
             resized = _resize(inputs, size)
-            for axes in self.flips:
+            for flip in self.flips:
+                axes = [axis + 2 for axis in flip]
                 logits = self.inferer(resized.flip(axes), network, *args, **kwargs)
                 probabilities = _resize(logits.flip(axes).float().softmax(dim=1), inputs.shape[2:4])
                 total = probabilities if total is None else total + probabilities
@@ -66,7 +70,7 @@ class MultiScaleInferer(Inferer):
 
 
 def _resize(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear, in the plane; the slices of volumes stay apart."""
+    """Resize in the plane, bilinearly. The slices of a volume are not mixed."""
     if list(images.shape[2:4]) == list(size):
         return images
     if images.ndim == 4:

@@ -1,4 +1,4 @@
-"""What overrides a configuration: read as the file would read it, and refused where it changes nothing."""
+"""Overrides of a configuration. They are read with the rules of the file, and unknown ids are rejected."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from camtools.engine.knobs import EXPRESSIONS, TEXT_IDS, knob_value
 
 __all__ = ["apply_overrides", "check_ids", "command_line_texts", "files_of", "given_overrides", "unknown_id"]
 
-# ids that MONAI reads or writes itself
+# ids that MONAI itself reads or writes
 MONAI_IDS = frozenset({"_meta_", "imports", "save_execute_config", "experiment_name", "run_name", "tracking_uri"})
 COMPONENT_KEYS = frozenset({"_target_", "_requires_", "_disabled_", "_desc_", "_mode_"})
 _FLAG = re.compile(r"--|-[a-zA-Z](=|$)")
 
 
 def apply_overrides(parser: ConfigParser, files: Sequence[str | Path], given: dict[str, Any]) -> None:
-    """Put overrides into a configuration with the meaning they would have in its files.
+    """Apply overrides to a configuration, with the meaning that they would have in its files.
 
     Args:
-        parser: the configuration, with the overrides as MONAI took them.
-        files: its files, without the overrides.
-        given: overrides by id, None included; MONAI leaves these out.
+        parser: the configuration, with the overrides as MONAI read them.
+        files: configuration files, without the overrides.
+        given: overrides by id, including those whose value is None, which MONAI leaves out.
 
     Raises:
-        DataError: a value that a knob cannot have, see :func:`camtools.engine.knobs.knob_value`.
+        DataError: a value has the wrong type, see :func:`camtools.engine.knobs.knob_value`.
     """
     defaults = ConfigParser(ConfigParser.load_config_files([str(file) for file in files]))
     for name, value in given.items():
@@ -42,17 +42,17 @@ def apply_overrides(parser: ConfigParser, files: Sequence[str | Path], given: di
 
 
 def check_ids(parser: ConfigParser, files: Sequence[str | Path]) -> None:
-    """Refuse what overrides or adds an id that means nothing: a misspelled knob would keep its default without a word.
+    """Reject unknown ids among the overrides. Without this check, a misspelled knob would silently keep its default.
 
-    An id that the files of the bundle do not have means something when another item refers to it, or when it is an
-    argument of the component it is given to.
+    An id that the files of the bundle do not have is still accepted if another item refers to it, or if it is an
+    argument of its component.
 
     Args:
-        parser: the configuration with everything that overrides it.
-        files: its own files.
+        parser: the configuration with all overrides.
+        files: configuration files, without the overrides.
 
     Raises:
-        DataError: an id means nothing; the message names near ones.
+        DataError: an id is unknown. The message names similar ones.
     """
     known = ConfigParser(ConfigParser.load_config_files([str(file) for file in files]))
     referenced = set(_references(parser.get()))
@@ -66,7 +66,7 @@ def check_ids(parser: ConfigParser, files: Sequence[str | Path]) -> None:
             arguments, takes_any = _arguments(parser, component)
             if key in arguments or key in COMPONENT_KEYS:
                 continue
-            # a component that hands arguments on: only what is nearly one of its own is a slip
+            # The component passes other arguments on, so only a name close to a known one counts as misspelled.
             if takes_any and not difflib.get_close_matches(key, [*arguments, *expected], cutoff=0.8):
                 continue
             expected = [*arguments, *expected]
@@ -84,11 +84,11 @@ def unknown_id(name: str, key: str, siblings: Sequence[str], files: Sequence[str
 def given_overrides(frame: FrameType | None) -> tuple[list[str], dict[str, Any]]:
     """Files and overrides of the bundle that MONAI is starting, from MONAI's frame on the call stack.
 
-    Values of a command line are taken from there as text: python-fire reads them as Python, where ``false`` is a
-    text, ``1e5`` a number and ``007`` a text, and MONAI leaves out what is None.
+    Values on a command line are read from it as text. python-fire would read them as Python, where ``false`` is text,
+    ``1e5`` a number and ``007`` text. MONAI also leaves out None.
 
     Returns:
-        Configuration files and overrides by id; both empty where MONAI was not started by ``monai.bundle.run`` or
+        Configuration files and overrides by id. Both are empty if MONAI was not started by ``monai.bundle.run`` or
         ``create_workflow``.
     """
     while frame is not None and frame.f_code is not create_workflow.__code__:
@@ -105,7 +105,7 @@ def given_overrides(frame: FrameType | None) -> tuple[list[str], dict[str, Any]]
 
 
 def files_of(folder: str | Path, config: dict[str, Any]) -> list[str]:
-    """The configuration of a bundle that ``config`` was read from: of those in ``folder``, the one most like it."""
+    """File in ``folder`` that ``config`` was read from: the one that shares the most ids with it."""
     shared = {}
     for path in (Path(folder) / "train.yaml", Path(folder) / "inference.yaml"):
         if path.is_file():
@@ -114,7 +114,7 @@ def files_of(folder: str | Path, config: dict[str, Any]) -> list[str]:
 
 
 def command_line_texts(arguments: Sequence[str]) -> dict[str, str]:
-    """Text of each ``--id value`` or ``--id=value`` on a command line; of a repeated one the last.
+    """Text of each ``--id value`` or ``--id=value`` on a command line. The last of repeated options counts.
 
     Example:
         >>> command_line_texts(["run", "--gate", "false", "--pixel-size=null", "--amp"])
@@ -133,7 +133,7 @@ def command_line_texts(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def _from_text(name: str, text: str | None, value: Any) -> Any:
-    # what python-fire reads and YAML does not, such as 64,64 and (64, 64), keeps its value
+    # Values that python-fire reads and YAML does not, such as 64,64 and (64, 64), stay as they are.
     if text is None or (isinstance(value, (tuple, list, dict)) and name not in TEXT_IDS):
         return value
     return text
@@ -148,7 +148,7 @@ def _started_by_fire(frame: FrameType | None) -> bool:
 
 
 def _new_ids(config: Any, known: Any, prefix: str = "") -> Iterator[str]:
-    """Ids of ``config`` that ``known`` does not have; below a new one nothing is listed."""
+    """Ids of ``config`` that ``known`` does not have, without the ids nested in them."""
     if not isinstance(config, dict) or not isinstance(known, dict):
         return
     for key, value in config.items():
@@ -159,11 +159,14 @@ def _new_ids(config: Any, known: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _references(config: Any) -> Iterator[str]:
-    """Ids that some text of a configuration refers to."""
+    """All ids that the texts of a configuration refer to."""
     if isinstance(config, str):
-        yield from (ReferenceResolver.normalize_id(name) for name in ReferenceResolver.match_refs_pattern(config))
-    elif isinstance(config, (dict, list)):
-        for value in config.values() if isinstance(config, dict) else config:
+        for name in ReferenceResolver.match_refs_pattern(config):
+            yield ReferenceResolver.normalize_id(name)
+    elif isinstance(config, dict):
+        yield from _references(list(config.values()))
+    elif isinstance(config, list):
+        for value in config:
             yield from _references(value)
 
 
@@ -172,7 +175,10 @@ def _is_referenced(name: str, referenced: set[str]) -> bool:
 
 
 def _arguments(parser: ConfigParser, component: dict[str, Any]) -> tuple[list[str], bool]:
-    """Names of the arguments of a component, and whether it takes others too or is not known before it is built."""
+    """Names of the arguments of a component, and whether it may accept others.
+
+    It may accept others if it has keyword arguments, or if its target is not known before it is built.
+    """
     target = _template_target(parser, component["_target_"])
     if not isinstance(target, str) or target.startswith(EXPRESSIONS):
         return [], True
@@ -187,7 +193,7 @@ def _arguments(parser: ConfigParser, component: dict[str, Any]) -> tuple[list[st
 
 
 def _template_target(parser: ConfigParser, target: Any) -> Any:
-    """Target of the template that ``$@name`` refers to, a component with ``_mode_: callable``; else ``target``."""
+    """Target of the template that ``$@name`` refers to (a component with ``_mode_: callable``), else ``target``."""
     if not isinstance(target, str) or not target.startswith("$@"):
         return target
     template = parser.get(target.removeprefix("$@"))

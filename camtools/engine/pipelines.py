@@ -1,4 +1,4 @@
-"""Volumes one by one through a chain of transforms, with the results written on the voxels of the input."""
+"""Process volumes one by one with a chain of transforms, and write the results on the voxels of the input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Transform = Callable[[Any], Any]
 
 
 class VolumesFailedError(RuntimeError):
-    """Some volumes could not be processed; the others were."""
+    """Some volumes could not be processed. All other volumes are done."""
 
     def __init__(self, name: str, failed: Sequence[tuple[str, str]], total: int) -> None:
         lines = "\n".join(f"  {image}: {reason}" for image, reason in failed)
@@ -45,25 +45,25 @@ class VolumesFailedError(RuntimeError):
 
 
 class VolumePipeline:
-    """Prepare every volume, run it through ``steps``, and write what they produce on the voxels of its file.
+    """Prepare every volume, apply ``steps``, and write the outputs on the voxels of its file.
 
-    The pipeline inverts ``prepare`` for every output, so ``steps`` work on prepared volumes only. One volume is in
-    memory at a time. A volume whose outputs exist and were made from the same input file and tags is skipped, so a
-    killed run continues where it stopped. A volume that fails does not stop the others: all failures are reported at
-    the end. With several processes each takes its share of the volumes, and all of them report the failures of all.
+    The pipeline inverts ``prepare`` for every output, so ``steps`` only see prepared volumes. One volume is in memory
+    at a time. A volume is skipped if its outputs exist and were made from the same input file and tags, so a killed
+    run continues where it stopped. If one volume fails, the pipeline continues with the next one, and reports all
+    failures at the end. Several processes share the volumes, and each process reports the failures of all.
 
     Args:
-        name: shown beside the progress bar and in errors.
+        name: shown in the progress bar and in errors.
         data: volume items.
         steps: transforms of the prepared volume, applied in order.
         outputs: key of a ``(1, X, Y, Z)`` result -> suffix of its file, such as ``{"pred": ".nii.gz"}``.
         folder: folder of the files ``<case><suffix>``.
-        dtype: type of the voxels written, such as ``"uint8"`` for masks; one for all outputs, or one for each key.
-        weights: pairs of a network and the file its weights are loaded from before the first volume.
-        slice_axis: decision for the dataset (:func:`camtools.data.dataset_slice_axis`). It is given to ``prepare`` with
-            each item, where :class:`camtools.transforms.SliceAxisLastd` prefers it to its own setting.
-        prepare: transform that loads and prepares a volume (:class:`camtools.transforms.PrepareVolumed`). None leaves
-            that, and the way back to the voxels of the file, to ``steps``.
+        dtype: type of the written voxels, such as ``"uint8"`` for masks; one for all outputs, or one per key.
+        weights: pairs of a network and its file of weights, loaded before the first volume.
+        slice_axis: decision for the dataset (:func:`camtools.data.dataset_slice_axis`). It is added to each item
+            before ``prepare``, where :class:`camtools.transforms.SliceAxisLastd` prefers it to its own setting.
+        prepare: transform that loads and prepares a volume (:class:`camtools.transforms.PrepareVolumed`). With None,
+            ``steps`` load the volume and return to the voxels of the file.
         finish: transform of the outputs on the voxels of the file, such as a threshold.
     """
 
@@ -95,9 +95,9 @@ class VolumePipeline:
         """Process all volumes.
 
         Raises:
-            DataError: two outputs would be one file, or an output would overwrite an input.
+            DataError: two outputs have the same file, or an output would overwrite an input.
             VolumesFailedError: one or more volumes failed.
-            StorageError: the disk is full or the like; the other volumes are not tried.
+            StorageError: no file can be written, for example because the disk is full. The run stops at once.
             FileNotFoundError: a file of weights is missing.
         """
         self._check_outputs()
@@ -126,15 +126,15 @@ class VolumePipeline:
             raise VolumesFailedError(self.name, failed, len(self.data))
 
     def output_path(self, item: dict[str, Any], key: str) -> Path:
-        """File of one output of one volume, below ``folder`` whatever its case is called.
+        """File of one output of one volume. It is always below ``folder``.
 
         Raises:
-            DataError: the name of the case is none, see ``camtools.data.case_names.output_file``.
+            DataError: the name of the case is not valid, see ``camtools.data.case_names.output_file``.
         """
         return output_file(self.folder, case_name(item), self.outputs[key])
 
     def _check_outputs(self) -> None:
-        """Every output has a file of its own, which is none of the inputs and no folder of another output."""
+        """Check that every output has its own file, which is not an input and not the folder of another output."""
         inputs = {os.path.realpath(item[key]) for item in self.data for key in ("image", "label") if item.get(key)}
         owners: dict[str, str] = {}
         for item in self.data:
@@ -143,13 +143,13 @@ class VolumePipeline:
                 if os.path.realpath(path) in inputs:
                     raise DataError(
                         f"{self.name}: expected to write {key} of {image} to a new file, found that {path} is an input "
-                        "file, which would be overwritten. Choose an output_dir outside the folder of the data."
+                        "file, which would be overwritten. Choose an output_dir outside the data folder."
                     )
                 other = owners.setdefault(same_place(str(path)), image)
                 if other != image:
                     raise DataError(
-                        f"{self.name}: expected a file for each output, found {path} for {other} and {image}. Give "
-                        "one of them another 'case', or another file name."
+                        f"{self.name}: expected one file per output, found {path} for {other} and {image}. Give one of "
+                        "them another 'case' or another file name."
                     )
         self._check_folders(owners)
 
@@ -158,8 +158,8 @@ class VolumePipeline:
             inner = next((str(folder) for folder in Path(place).parents if str(folder) in owners), None)
             if inner is not None:
                 raise DataError(
-                    f"{self.name}: expected a file for each output, found that of {owners[inner]} where the folder of "
-                    f"{image} has to be ({inner}). Rename one of them."
+                    f"{self.name}: expected one file per output, found that {inner} would be the file of "
+                    f"{owners[inner]} and the folder of {image}. Rename one of them."
                 )
 
     def _process(self, item: dict[str, Any]) -> None:
@@ -177,7 +177,7 @@ class VolumePipeline:
         self._write(item, self.to_file_voxels(data), input_hash)
 
     def to_file_voxels(self, data: Any) -> Any:
-        """Outputs brought back to the voxels of the file, then finished."""
+        """Resample the outputs to the voxels of the file, then apply ``finish``."""
         if isinstance(self.prepare, InvertibleTransform):
             data = invert_prepared(list(self.outputs), self.prepare)(data)
         return data if self.finish is None else self.finish(data)
@@ -188,7 +188,7 @@ class VolumePipeline:
             if volume.applied_operations:
                 raise RuntimeError(
                     f"{self.name}: expected {key} on the voxels of its file, found it still turned or resampled. Give "
-                    "the transforms that did it as 'prepare', or end 'steps' with Invertd."
+                    "these transforms as 'prepare', or end 'steps' with Invertd."
                 )
             values = volume.as_tensor()[0].cpu().numpy()
             if self.dtypes[key].kind in "iu":
@@ -198,7 +198,7 @@ class VolumePipeline:
 
 
 def _input_hash(item: dict[str, Any]) -> str:
-    """Hash of what the steps are given: the content of the volume's files and, where there are any, its tags."""
+    """Hash of everything that the steps depend on: the content of the volume's files and, if present, its tags."""
     given: dict[str, Any] = {key: file_hash(item[key]) for key in ("image", "label") if item.get(key)}
     for key in ("slice_labels", "patch_tags"):
         if (tags := item.get(key)) is not None:

@@ -22,11 +22,11 @@ class PredictionPipeline(VolumePipeline):
     """Segment every volume and write its mask ``<case>.nii.gz``, uint8, on the voxels of its file.
 
     Args:
-        data: volume items; their image and case are used, nothing else.
+        data: volume items; only their image and case are used.
         prepare: as for :class:`VolumePipeline`.
         network: 2D network ``(B, C, H, W) -> (B, K, H, W)``.
-        inferer: how it is run over a volume, for example ``monai.inferers.SliceInferer``.
-        device: where it runs.
+        inferer: how the network is run over a volume, for example ``monai.inferers.SliceInferer``.
+        device: where the network runs.
         weights: file of its trained weights.
         folder: folder of the masks.
         amp: mixed precision, in bfloat16.

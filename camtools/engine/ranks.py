@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other."""
+"""Communication between the processes of one run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ PATIENCE = timedelta(days=365)
 
 
 class Ranks:
-    """The processes of a run, which wait for each other as long as it takes.
+    """The processes of a run, which wait for each other without a time limit.
 
-    PyTorch's own group gives up after some minutes (by default 10 with ``nccl``, 30 with ``gloo``), but one process may
-    have hours of volumes left when another is done. These wait on the CPU without a limit; when a process dies, the
-    others get an error at once. All processes make one together, before the work whose end they wait for.
+    PyTorch's default group times out after some minutes (by default 10 with ``nccl``, 30 with ``gloo``), but one
+    process may still have hours of work when another is done. This group waits on the CPU without a limit. If a process
+    dies, all other processes get an error at once. All processes must create the object together, before the work that
+    they wait for.
 
     Example:
         >>> Ranks().gather("done")
@@ -34,7 +35,7 @@ class Ranks:
         self._group: Any = torch.distributed.new_group(backend="gloo", timeout=PATIENCE) if several else None
 
     def gather(self, value: T) -> list[T]:
-        """The value of every process, by rank, on every process."""
+        """Values of all processes, by rank, on every process."""
         if self._group is None:
             return [value]
         values: list[Any] = [None] * idist.get_world_size()
@@ -42,7 +43,7 @@ class Ranks:
         return values
 
     def first(self, function: Callable[[], T]) -> T:
-        """The value of a function that the first process alone calls; what it raises is raised on every process."""
+        """Call a function on the first process only. Every process gets its value, or raises its error."""
         value: Any = None
         error: Exception | None = None
         if idist.get_rank() == 0:
@@ -57,7 +58,7 @@ class Ranks:
 
 
 def on_first_rank(function: Callable[P, T]) -> Callable[P, T]:
-    """Make a function that the first process alone runs; all get its value or its error.
+    """Decorate a function so that only the first process runs it. All processes get its value or its error.
 
     Example:
         >>> on_first_rank(max)([1, 3, 2])

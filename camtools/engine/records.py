@@ -1,4 +1,4 @@
-"""Records of stages, read with the doubt that files deserve which a power cut or a hand may have changed."""
+"""Reading the records of stages. The files may be damaged, for example by a power cut or by manual edits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Record = dict[str, Any]
 
 
 def record_path(folder: Path, stage: str) -> Path:
-    """The file beside a stage's own that says how it was made."""
+    """File in the folder of a stage that records how its outputs were made."""
     return folder / f"stage-{stage}.json"
 
 
 def read_json_object(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """A JSON object and nothing, or None and why it cannot be read (nothing where there is no such file)."""
+    """A JSON object and an empty text, or None and the reason (an empty text if the file does not exist)."""
     if not path.is_file():
         return None, ""
     try:
@@ -35,7 +35,7 @@ def read_json_object(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def as_record(content: Any) -> Record | None:
-    """``content`` where it is a record that can be used, else None.
+    """``content`` if it is a valid record, else None.
 
     Example:
         >>> as_record({"fingerprint": "ab", "status": "running"})
@@ -53,17 +53,17 @@ def as_record(content: Any) -> Record | None:
 
 
 def read_record(folder: Path, stage: str) -> Record | None:
-    """The record of a stage; None, with a warning where there is one that cannot be used."""
+    """The record of a stage, or None if it is absent or damaged. A warning names a damaged one."""
     path = record_path(folder, stage)
     content, why = read_json_object(path)
     record = as_record(content)
     if record is None and (content is not None or why):
-        logger.warning("%s is damaged (%s)", path, why or "it lacks what a record has")
+        logger.warning("%s is damaged (%s).", path, why or "it lacks keys of a record")
     return record
 
 
 def records_below(output_dir: Path) -> Iterator[tuple[Path, Record]]:
-    """Folder and record of every stage in a run's folder and in the folders of its stages, not in other runs' there."""
+    """Folder and record of every stage in the folder of a run and in its sub-folders, except folders of other runs."""
     folders = [path for path in sorted(output_dir.glob("*/")) if ".old-" not in path.name]
     for folder in [output_dir, *(path for path in folders if not (path / "manifest.json").is_file())]:
         for path in sorted(folder.glob("stage-*.json")):

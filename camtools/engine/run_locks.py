@@ -1,4 +1,4 @@
-"""The folders that one run holds until it ends."""
+"""Locks that one run holds until it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RUNS: weakref.WeakKeyDictionary[ConfigWorkflow, tuple[int, RunLocks]] = weakref
 
 
 class RunLocks:
-    """Locks of one run: folders it alone may write, and finished ones that it reads, by their real path.
+    """Locks of one run, by the real path of the folder: exclusive for folders that it writes, shared for reading.
 
     Example:
         >>> import tempfile
@@ -37,29 +37,33 @@ class RunLocks:
         self._locks: dict[Path, FolderLock] = {}
 
     def hold(self, folder: Path, option: str) -> None:
-        """Let nobody else write or read a folder; ``option`` is what chooses another, for the message.
+        """Lock a folder so that no other run can read or write it.
+
+        Args:
+            folder: folder to lock.
+            option: command-line option that chooses another folder, for the error message.
 
         Raises:
-            FolderInUseError: another run holds it.
+            FolderInUseError: another run holds the folder.
         """
         self._lock(folder, option).acquire(shared=False)
 
     def share(self, folder: Path, option: str) -> None:
-        """Let nobody write a folder, which others may read.
+        """Lock a folder so that no other run can write it. Other runs can still read it.
 
         Raises:
-            FolderInUseError: another run writes it.
+            FolderInUseError: another run writes the folder.
         """
         self._lock(folder, option).acquire(shared=True)
 
     def drop(self, folder: Path) -> None:
-        """Give up one folder."""
+        """Release the lock of one folder."""
         lock = self._locks.pop(folder.resolve(), None)
         if lock is not None:
             lock.release()
 
     def release(self) -> None:
-        """Give up all folders."""
+        """Release the locks of all folders."""
         for folder in list(self._locks):
             self._locks.pop(folder).release()
 
@@ -77,9 +81,9 @@ class RunLocks:
 
 @contextmanager
 def locks_of_run() -> Iterator[RunLocks]:
-    """Locks of the bundle run that is going on: kept from one stage to the next, given up when it ends or fails.
+    """Locks of the current bundle run. They are kept between stages and released when the run ends or fails.
 
-    Outside of a run (a component that is evaluated alone) they are given up at the end of the block.
+    Outside a run (a component that is evaluated alone), they are released at the end of the block.
     """
     running = _workflows_on_stack()
     locks = _locks_of(running) if running else RunLocks()
@@ -97,13 +101,13 @@ def locks_of_run() -> Iterator[RunLocks]:
 
 @contextmanager
 def export_lock(path: str | Path | None) -> Iterator[None]:
-    """Hold the folder of an exported file: to the end of the run, or outside of one to that of the block.
+    """Lock the folder of an exported file until the end of the run, or outside a run until the end of the block.
 
-    Two trainings that export to one folder would leave weights there of which nobody knows whose they are. All
-    processes of a run call it.
+    If two trainings exported to one folder, it would be unclear which of them wrote the weights. All processes of a
+    run must call this function.
 
     Raises:
-        FolderInUseError: another run holds it.
+        FolderInUseError: another run holds the folder.
     """
     if path is None:
         yield
@@ -125,7 +129,7 @@ def _take_export(locks: RunLocks, folder: Path) -> None:
 
 def _workflows_on_stack() -> list[ConfigWorkflow]:
     found = []
-    # not of this frame itself, which would then keep all frames and the workflow alive
+    # Skip this frame: a reference to its own locals would keep all frames and the workflow alive.
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
@@ -138,7 +142,7 @@ def _workflows_on_stack() -> list[ConfigWorkflow]:
 def _locks_of(running: list[ConfigWorkflow]) -> RunLocks:
     """Locks of the innermost run.
 
-    Runs of this thread that are no longer on its stack have ended, even where a traceback keeps their workflow alive.
+    Runs of this thread that are no longer on its stack have ended, even if a traceback keeps their workflow alive.
     """
     thread = threading.get_ident()
     for workflow, (other, locks) in list(_RUNS.items()):
@@ -152,7 +156,7 @@ def _locks_of(running: list[ConfigWorkflow]) -> RunLocks:
 
 
 def _release_at_end(workflow: ConfigWorkflow, locks: RunLocks) -> None:
-    """MONAI finalizes a workflow that ran well; one that failed is thrown away."""
+    """Release the locks when MONAI finalizes a successful workflow, or when a failed workflow is deleted."""
     finalize = weakref.WeakMethod(workflow.finalize)
 
     def finalize_and_release() -> Any:

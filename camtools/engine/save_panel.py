@@ -1,4 +1,4 @@
-"""Material for the report: one slice of a volume with everything the method made of it."""
+"""Data for the report: one slice of a volume with all results of the method."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ KEYS = ("cam", "mask", "spl", "foreground_seeds", "background_seeds")
 
 
 class SavePanel:
-    """A step of a :class:`camtools.engine.VolumePipeline` that keeps the middle one of the slices tagged positive.
+    """A step of a :class:`camtools.engine.VolumePipeline` that saves the middle one of the positive slices.
 
-    Writes ``folder/<case>.npz``: which slice it is, ``image`` (in colour where it has three channels), and what the
-    method made of it: ``maps``, ``cam``, ``mask``, ``spl``, the seeds; what it does not make is left out.
+    Writes ``folder/<case>.npz`` with the index of the slice, ``image`` (in colour if it has three channels), and the
+    results of the method: ``maps``, ``cam``, ``mask``, ``spl`` and the seeds, as far as the method computes them.
 
     Args:
-        folder: where the panels go.
-        splits: the volumes; those in ``splits.shown`` are kept, and each becomes a row of the contact sheet.
-        layers: names of the layers of ``maps``; without them the maps are not kept.
+        folder: folder of the panels.
+        splits: the volumes. Only those in ``splits.shown`` are saved; each becomes a row of the contact sheet.
+        layers: names of the layers of ``maps``; without names, the maps are not saved.
     """
 
     def __init__(self, folder: str | Path, splits: Splits, layers: Sequence[str] = ()) -> None:
@@ -35,7 +35,7 @@ class SavePanel:
         self.layers = list(layers)
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Write the panel of one volume; the data pass through unchanged."""
+        """Write the panel of one volume. The data are returned unchanged."""
         case = case_name(data)
         if case in self.splits.shown:
             positive = np.flatnonzero(data["slice_labels"])

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: it ends as after an error, so that nothing half written stays."""
+"""Termination signals, turned into exceptions so that no partly written files remain."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import ignite.distributed as idist
 
 __all__ = ["signals_as_exits"]
 
-NAMES = ("SIGTERM", "SIGHUP")  # job schedulers; a terminal that is closed
+NAMES = ("SIGTERM", "SIGHUP")  # sent by job schedulers, and when a terminal is closed
 
 
 @contextmanager
 def signals_as_exits() -> Iterator[None]:
-    """Raise ``SystemExit`` where such a signal comes within the block; the exit code is 128 plus its number.
+    """Raise ``SystemExit`` when SIGTERM or SIGHUP arrives within the block. The exit code is 128 plus its number.
 
-    Signals with a handler stay as they are, ignored ones too. One of several processes ends at once, as before: it may
-    be waiting for another in code that no exception interrupts.
+    Signals that have a handler or are ignored stay as they are. With several processes, nothing changes and a signal
+    ends its process at once: the process may be waiting for another one in code that no exception can interrupt.
     """
     if threading.current_thread() is not threading.main_thread() or idist.get_world_size() > 1:
         yield

@@ -1,4 +1,4 @@
-"""One step of a bundle: skipped when nothing changed, resumed when it was killed, recorded when it is done."""
+"""One step of a bundle. It is skipped if nothing changed, resumed if it was killed, and recorded when it is done."""
 
 from __future__ import annotations
 
@@ -40,31 +40,34 @@ def run_stage(
     items: Iterable[Any] = (),
     after: Sequence[str] = (),
 ) -> None:
-    """Run one stage of the bundle that is being evaluated, if it has work to do.
+    """Run one stage of the running bundle, if it has work to do.
 
-    The stage's fingerprint covers everything in the configuration that ``build`` refers to, the fingerprints of the
-    stages before it, and the content of its inputs, not its items. A finished stage with the same fingerprint and items
-    is skipped, and a killed one goes on where it was. Under another fingerprint, what lies in its folder belongs to
-    another configuration: it is moved aside to ``<folder>.old-<n>``, never deleted.
+    The fingerprint of the stage covers everything in the configuration that ``build`` refers to, the fingerprints of
+    the stages in ``after``, and the content of ``inputs``. It does not cover ``items``. A finished stage with the same
+    fingerprint and items is skipped. A killed stage with the same fingerprint continues where it stopped. If the
+    fingerprint differs, the files in the folder belong to another configuration. The folder is then renamed to
+    ``<folder>.old-<n>`` and never deleted.
 
     Args:
-        name: name of the stage in ``manifest.json``, in messages and beside progress bars.
-        build: id of the component whose ``run()`` does the work; built only when there is work.
+        name: name of the stage in ``manifest.json``, in messages and in progress bars.
+        build: id of the component whose ``run()`` does the work. It is built only if there is work.
         output_dir: folder of the run.
-        folder: folder that belongs to the stage alone; None takes the argument ``folder`` of the component. Without
+        folder: folder that belongs to this stage only; None takes the argument ``folder`` of the component. Without
             either, the stage writes into ``output_dir`` itself.
-        writes: names of the files that such a stage writes there.
-        inputs: files or volume items on which everything in the stage depends.
-        items: volume items that the stage treats one by one: when the size, time of change or tags of one differ,
-            the stage runs in place, finds by content which are new or changed, and keeps the results of the others.
+        writes: names of the files that a stage without its own folder writes.
+        inputs: files or volume items on which the whole stage depends.
+        items: volume items that the stage processes one by one. If the file size, modification time or tags of one
+            item differ, the stage runs in the same folder, compares the content of each item, and processes only the
+            new and changed ones.
         after: names of the stages that must be finished before.
 
-    The run holds its folders until it ends (``camtools.engine.run_locks``): ``output_dir`` and the folder of a stage
-    that works for itself alone, the folders of finished stages together with other runs that read them.
+    The run holds the locks of its folders until it ends (``camtools.engine.run_locks``). The locks of ``output_dir``
+    and of the folder of a running stage are exclusive. The locks of folders of finished stages are shared with other
+    runs that read them.
 
     Raises:
-        RuntimeError: a stage in ``after`` is not finished, or its files are those of another run by now.
-        FolderInUseError: another run works in one of the folders.
+        RuntimeError: a stage in ``after`` is not finished, or another run has changed its files.
+        FolderInUseError: another run uses one of the folders.
         DataError: the folder of the component holds files that no stage wrote.
         StorageError: the record cannot be written.
     """
@@ -138,9 +141,9 @@ class _Stage:
         record = read_record(self.folder, self.name)
         if record is None or record.get("run") != self.token:
             raise RuntimeError(
-                f"{self.name}: expected the record of this run in {self.record_path}, found another one: something has "
-                "changed the folder meanwhile. What was written is not recorded as finished; run the stage again, and "
-                "let nothing else write there."
+                f"{self.name}: expected the record of this run, found another one in {self.record_path}. Another "
+                "process changed the folder during the run, so the stage is not recorded as finished. Run it again, "
+                "and make sure that no other process writes there."
             )
         record |= {"status": "done", "seconds": round(seconds, 1), "outputs": self._outputs()}
         self._note(Manifest(self.output_dir), record)
@@ -152,7 +155,8 @@ class _Stage:
         advice = f"Run it first: python -m monai.bundle run {previous} with the same arguments."
         if found is None or not found[0].is_dir():
             raise RuntimeError(
-                f"'{self.name}' needs the stage '{previous}', which is not finished in {self.output_dir}. {advice}"
+                f"{self.name}: expected the stage '{previous}' to be finished, found no finished one in "
+                f"{self.output_dir}. {advice}"
             )
         folder, record = found
         if folder.resolve() != self.output_dir.resolve():
@@ -160,17 +164,17 @@ class _Stage:
         own = read_record(folder, previous)
         if own is not None and (own["status"] != "done" or own["fingerprint"] != record["fingerprint"]):
             raise RuntimeError(
-                f"'{self.name}' needs the files of the stage '{previous}' that {manifest.path} records. Since then "
-                f"another run has changed those in {folder}. {advice}"
+                f"{self.name}: expected the files of the stage '{previous}' that {manifest.path} records, found files "
+                f"of another run in {folder}. {advice}"
             )
         return str(record["fingerprint"])
 
     def _earlier(self, manifest: Manifest) -> Record | None:
-        """What was recorded before: beside the files, or where that is lost its copy in the manifest."""
+        """Earlier record of the stage, from its folder, or its copy in the manifest if the first is lost."""
         record = read_record(self.folder, self.name)
         copy = manifest.content["stages"].get(self.name)
         if record is None and copy is not None and self.folder.is_dir() and _same(copy.get("folder"), self.folder):
-            logger.warning("%s: its record is taken from %s", self.name, manifest.path)
+            logger.warning("%s: its record is restored from %s", self.name, manifest.path)
             record = dict(copy)
             write_json(record, self.record_path)
         return record
@@ -198,17 +202,17 @@ class _Stage:
             self.locks.hold(self.folder, f"the folder of {self.name}")
 
     def _check_no_strangers(self) -> None:
-        """Files of nobody knows which configuration must not be taken for a stage that was killed."""
+        """Reject files of an unknown configuration, which would otherwise pass as the results of a killed stage."""
         found = sorted(path.name for path in self.folder.iterdir() if not _is_passing(path))
         if found:
             raise DataError(
-                f"Expected {self.folder}, the folder of '{self.name}', to be new, empty or that of an earlier run, "
-                f"found {len(found)} entries without {self.record_path.name}, the first {found[0]!r}. Choose another "
-                "folder or move them away."
+                f"Expected {self.folder}, the folder of '{self.name}', to be new, empty or from an earlier run, found "
+                f"{len(found)} entries without {self.record_path.name}, the first {found[0]!r}. Choose another folder "
+                "or move them away."
             )
 
     def _remove_partial_files(self) -> None:
-        """What processes that were killed had begun to write."""
+        """Remove files that killed processes left partly written."""
         remove_partial_files(self.output_dir)
         remove_partial_files(self.output_dir / "panels", below=True)
         if self.owns_folder:
@@ -233,7 +237,7 @@ class _Stage:
 
 
 def _is_passing(path: Path) -> bool:
-    """Whether a file is no result: a lock, something half written, or curves for TensorBoard."""
+    """Whether a file is not a result: a lock, a partly written file, or TensorBoard events."""
     return path.name == LOCK_NAME or is_partial(path) or path.name.startswith("events.out")
 
 

@@ -1,4 +1,4 @@
-"""Training of one network: MONAI's trainer with checkpoints that survive a kill, validation, curves and progress."""
+"""Training of one network: MONAI's trainer with checkpoints, validation, curves and a progress bar."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ logger = logging.getLogger("camtools")
 def slice_loader(
     dataset: VolumeSamples, batch_size: int, shuffle: bool = True, num_workers: int = 0, drop_last: bool = False
 ) -> DataLoader[dict[str, Any]]:
-    """Data loader over slices or patches; with several processes each gets its share of them.
+    """Data loader over slices or patches. Several processes share the samples.
 
-    With ``drop_last`` a last batch that is not full is left out, unless it is the only one: batch normalisation cannot
-    train on a single sample.
+    ``drop_last`` leaves out an incomplete last batch, unless it is the only one, since batch normalisation cannot train
+    on a single sample.
     """
     sampler: DistributedSampler[Any] | None
     sampler = DistributedSampler(dataset, shuffle=shuffle) if idist.get_world_size() > 1 else None
@@ -55,33 +55,33 @@ def slice_loader(
 class NetworkTrainer(SupervisedTrainer):
     """``monai.engines.SupervisedTrainer`` that can be killed at any time.
 
-    After every epoch ``folder/checkpoint.pt`` holds the state of network, optimizer and schedule; :meth:`run` goes on
-    from it (where it is damaged, a warning says so and the training begins again). Random draws are fixed by the seed
-    and the number of the epoch, so that a training that was killed and resumed ends with the weights of one that was
-    not. ``folder/model.pt`` holds the weights of the best epoch by ``evaluator``'s key metric (the last epoch without
-    one), ``history.json`` the curves, ``tensorboard/`` the same as scalars.
+    After every epoch, ``folder/checkpoint.pt`` holds the state of network, optimizer and schedule, and :meth:`run`
+    continues from it. If it is damaged, the training starts again, with a warning. Seed and epoch fix all random draws,
+    so a resumed training ends with the same weights as an uninterrupted one. ``folder/model.pt`` holds the weights of
+    the epoch with the best key metric of ``evaluator`` (without an evaluator, of the last epoch). ``history.json``
+    holds the curves, and ``tensorboard/`` the same values as scalars.
 
     Args:
         device: where to train.
-        network: network to train; wrapped for several processes when there are several.
+        network: network to train. It is wrapped if there are several processes.
         folder: folder of the files named above.
         lr_scheduler: stepped after every epoch, or every iteration.
-        evaluator: run every ``val_interval`` epochs and after the last; its key metric must be better when higher.
+        evaluator: runs every ``val_interval`` epochs and after the last. A higher key metric must be better.
         val_interval: epochs between validations.
         lr_interval: ``"epoch"`` or ``"iteration"``: when ``lr_scheduler`` is stepped.
-        export_path: further place for a copy of the final weights, such as the bundle's ``models/model.pt``.
+        export_path: path of a second copy of the final weights, such as the bundle's ``models/model.pt``.
         seed: seed of the random draws.
-        weights: pairs of a network and the file that it is loaded from before the first epoch.
-        amp: mixed precision of training and validation: float16 on a GPU, with scaled gradients; bfloat16 on a CPU.
+        weights: pairs of a network and its file of weights, loaded before the first epoch.
+        amp: mixed precision of training and validation: float16 with scaled gradients on a GPU, bfloat16 on a CPU.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
-        find_unused_parameters: True when some parameters do not contribute to the loss and there are several processes.
-        name: shown beside the progress bar; the name of the stage where there is one.
-        **supervised: further arguments of MONAI's trainer: ``max_epochs``, ``train_data_loader`` (batches of ``image``
-            and ``label``), ``optimizer``, ``loss_function``, and where wanted ``inferer``, ``train_handlers``.
+        find_unused_parameters: True if there are several processes and some parameters do not affect the loss.
+        name: shown in the progress bar. A stage sets it to its own name.
+        **supervised: more arguments of MONAI's trainer: ``max_epochs``, ``train_data_loader`` (batches of ``image`` and
+            ``label``), ``optimizer``, ``loss_function``, and optionally ``inferer`` and ``train_handlers``.
 
     Raises:
-        ValueError: another word for ``lr_interval``.
-        RuntimeError: the loss is no longer finite.
+        ValueError: ``lr_interval`` has another value.
+        RuntimeError: the loss is not finite.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class NetworkTrainer(SupervisedTrainer):
         **supervised: Any,
     ) -> None:
         if lr_interval not in ("epoch", "iteration"):
-            raise ValueError(f"lr_interval must be 'epoch' or 'iteration', got {lr_interval!r}")
+            raise ValueError(f"Expected lr_interval to be 'epoch' or 'iteration', found {lr_interval!r}.")
         self.name = name
         self.folder = Path(folder)
         self.export_path = export_path
@@ -125,19 +125,19 @@ class NetworkTrainer(SupervisedTrainer):
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the state after the last finished epoch is kept."""
+        """File of the state after the last finished epoch."""
         return self.folder / "checkpoint.pt"
 
     @property
     def model_path(self) -> Path:
-        """Where the final weights go."""
+        """File of the final weights."""
         return self.folder / "model.pt"
 
     def run(self) -> None:
         """Train to the last epoch, from the checkpoint if there is one, and write the final weights.
 
         Raises:
-            FolderInUseError: another run is training for the same folder of ``export_path``.
+            FolderInUseError: another run uses the folder of ``export_path``.
         """
         self._show_progress()
         with export_lock(self.export_path):
@@ -198,8 +198,8 @@ class NetworkTrainer(SupervisedTrainer):
         row = {"epoch": self.state.epoch, "loss": float(self.state.metrics["loss"])}
         if not math.isfinite(row["loss"]):
             raise RuntimeError(
-                f"{self.name}: the loss of epoch {self.state.epoch} is {row['loss']}. Lower the learning rate; "
-                f"the last good state is {self.checkpoint_path}."
+                f"{self.name}: expected a finite loss, found {row['loss']} in epoch {self.state.epoch}. Lower the "
+                f"learning rate. The last valid state is {self.checkpoint_path}."
             )
         last = self.state.epoch == self.state.max_epochs
         if self.evaluator is not None and (last or self.state.epoch % self.val_interval == 0):
@@ -236,7 +236,7 @@ class NetworkTrainer(SupervisedTrainer):
 
 
 def _precision(amp: bool, device: torch.device, inferer: Inferer | None) -> dict[str, Any]:
-    """MONAI's own mixed precision is for GPUs."""
+    """Arguments for mixed precision. MONAI supports it only on GPUs, so on a CPU an inferer does it."""
     if amp and device.type == "cpu":
         return {"amp": False, "inferer": HalfPrecisionInferer(inferer)}
     return {"amp": amp, "inferer": inferer}

@@ -1,4 +1,4 @@
-"""MONAI dictionary transforms over whole volumes ``(C, X, Y, Z)``: what the bundles' YAML names."""
+"""MONAI dictionary transforms of whole volumes ``(C, X, Y, Z)``, for the YAML files of the bundles."""
 
 from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd

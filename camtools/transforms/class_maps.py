@@ -19,23 +19,24 @@ __all__ = ["PatchClassMapsd"]
 class PatchClassMapsd(Transform):
     """Class maps of every slice of a volume from overlapping patches, and the pseudo-mask (OEEM, section 2.1).
 
-    Adds, each ``(1, X, Y, Z)`` and kept on ``device``:
+    Adds three results, each ``(1, X, Y, Z)`` and on ``device``:
 
     - ``unrefined``: share of the object in the distribution over all classes (the "CAM" of the paper's table 2),
-    - ``cam``: the same among the classes that the tag of each patch names,
-    - ``mask``: 1 where the object is the largest entry of the latter (eq. 2; the "pseudo-mask" of table 2).
+    - ``cam``: share of the object among the classes in the tag of each patch,
+    - ``mask``: 1 where the object has the largest share in that second distribution (eq. 2; the "pseudo-mask" of
+      table 2).
 
     Args:
-        maps: class maps of slices; its network lives on ``device``.
+        maps: class maps of slices; its network must be on ``device``.
         target: class of the object.
-        image_key: volume ``(C, X, Y, Z)`` as the classifier was trained on it.
-        tags_key: tags of the patches, bool ``(Z, N, K)`` (:class:`camtools.data.PatchTagger`); absent: no class is
-            removed, and ``cam`` is ``unrefined``.
+        image_key: volume ``(C, X, Y, Z)``, prepared as for the training of the classifier.
+        tags_key: patch tags, bool ``(Z, N, K)`` (:class:`camtools.data.PatchTagger`). If absent, no class is removed,
+            and ``cam`` equals ``unrefined``.
         device: where the maps are computed.
-        amp: mixed precision of the passes, in bfloat16; the maps are float32.
+        amp: run the classifier in mixed precision (bfloat16). The maps are float32.
 
     Raises:
-        ValueError: tags of another number of slices, patches or classes.
+        ValueError: the tags have another number of slices, patches or classes than the volume.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class PatchClassMapsd(Transform):
         tags = result.get(self.tags_key)
         slices = volume_to_slices(volume.as_tensor()).to(self.device).contiguous()
         if tags is not None and len(tags) != len(slices):
-            raise ValueError(f"Expected the patch tags of {len(slices)} slices, got those of {len(tags)}.")
+            raise ValueError(f"Expected patch tags of {len(slices)} slices, found tags of {len(tags)} slices.")
         with mixed_precision(self.device, self.amp):
-            scores, size = self.maps.patch_scores(slices), (slices.shape[2], slices.shape[3])
-        unrefined, shares = self.maps.stitch(scores, *size), self.maps.stitch(scores, *size, tags)
+            scores = self.maps.patch_scores(slices)
+        height, width = slices.shape[2:]
+        unrefined = self.maps.stitch(scores, height, width)
+        shares = self.maps.stitch(scores, height, width, tags)
         mask = (shares.argmax(dim=1, keepdim=True) == self.target).float()
         target = slice(self.target, self.target + 1)
         found = {"unrefined": unrefined[:, target], "cam": shares[:, target], "mask": mask}

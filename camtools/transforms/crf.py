@@ -20,15 +20,15 @@ class DenseCRFd(Transform):
 
     Args:
         image_key: volume ``(C, X, Y, Z)`` of one or three channels, each slice in [0, 1].
-        map_key: map ``(1, X, Y, Z)`` in [0, 1], the probability of the object; it decides the device.
-        output_key: where the foreground probability ``(1, X, Y, Z)``, float32, goes, with the geometry of the map; the
-            mask is where it exceeds 0.5.
-        crf: ``crf(images (B, C, H, W), maps (B, 1, H, W)) -> (B, 2, H, W)``; None: :class:`camtools.crf.DenseCRF` with
-            the parameters of the paper.
+        map_key: map ``(1, X, Y, Z)`` in [0, 1], the probability of the object. The CRF runs on its device.
+        output_key: key of the foreground probability ``(1, X, Y, Z)``, float32, with the geometry of the map. The mask
+            is where it exceeds 0.5.
+        crf: ``crf(images (B, C, H, W), maps (B, 1, H, W)) -> (B, 2, H, W)``; None takes :class:`camtools.crf.DenseCRF`
+            with the parameters of the paper.
 
     Raises:
-        ValueError: what :func:`camtools.crf.dense_crf` refuses, such as a map of another size than the image.
-        ImportError: pydensecrf is wanted and not installed.
+        ValueError: :func:`camtools.crf.dense_crf` rejects the input, such as a map with another size than the image.
+        ImportError: the CRF needs pydensecrf, which is not installed.
     """
 
     def __init__(

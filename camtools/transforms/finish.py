@@ -1,4 +1,4 @@
-"""From the prepared geometry back to the voxels of the file."""
+"""Transforms from the prepared geometry back to the voxels of the file."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def invert_prepared(keys: Sequence[str], prepare: InvertibleTransform) -> Invert
 
 
 class FinishPredictiond(Compose):  # type: ignore[misc]
-    """Logits of a prepared volume under ``pred`` to a mask ``(1, X, Y, Z)`` on the voxels of its file, uint8.
+    """Convert the logits ``pred`` of a prepared volume to a mask ``(1, X, Y, Z)`` on the voxels of its file, uint8.
 
-    The logits are resampled back before the class with the largest one is taken. It is a ``Compose``, since MONAI Label
-    takes the postprocessing of a bundle apart.
+    The logits are resampled before the arg-max. The class is a ``Compose``, since MONAI Label needs access to the
+    single postprocessing steps of a bundle.
 
     Args:
         prepare: transforms that prepared the volume.
         gate: transform applied to the logits first, such as :class:`camtools.transforms.GateSlicesd`.
-        largest_component: keep the largest connected component of each class alone.
+        largest_component: keep only the largest connected component of each class.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Interpolation within slices: the last axis of a volume, the slices, is never mixed."""
+"""Interpolation within slices. Values of different slices (the last axis) are never mixed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Mode = Literal["bilinear", "nearest"]
 
 
 def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int, int], mode: Mode) -> Tensor:
-    """Values of every slice on another grid of pixels, which shares the centre of the first pixel.
+    """Resample every slice to a new pixel grid, with the same centre of the first pixel.
 
-    Pixel ``(i, j)`` of the result is the value at ``(i * steps[0], j * steps[1])``, in pixels of the input; beyond the
-    last pixel it is that of the last one.
+    Pixel ``(i, j)`` of the result is the value at ``(i * steps[0], j * steps[1])``, in pixels of the input. Beyond the
+    last pixel of the input, its value is repeated.
 
     Args:
         volume: ``(C, X, Y, Z)`` float.
-        steps: distance of the new pixels, in old ones, along the two in-plane axes.
-        size: number of new pixels along them.
+        steps: distance between new pixels, in pixels of the input, along the two in-plane axes.
+        size: number of new pixels along the two in-plane axes.
         mode: ``"bilinear"`` or ``"nearest"``.
 
     Returns:
@@ -34,7 +34,7 @@ def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int,
     for axis, (step, count) in enumerate(zip(steps, size, strict=True), start=1):
         last = volume.shape[axis] - 1
         place = (torch.arange(count, dtype=torch.float64, device=volume.device) * step).clamp(max=last)
-        # a spacing rounded otherwise must not choose another pixel where two are equally near
+        # With two equally near pixels, the rounding error of the spacing must not decide between them.
         halves = (2 * place).round() / 2
         place = torch.where((place - halves).abs() < 1e-4, halves, place)
         if mode == "nearest":

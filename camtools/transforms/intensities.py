@@ -1,4 +1,4 @@
-"""Intensity of slices."""
+"""Scaling of the intensities of slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ScaleSlicesd"]
 
 
 class ScaleSlicesd(MapTransform):
-    """Scale every channel of every slice to [0, 1] by its own minimum and maximum; a constant slice becomes 0.
+    """Scale every channel of every slice to [0, 1] by its minimum and maximum. A constant slice becomes 0.
 
     Args:
         keys: volumes ``(C, X, Y, Z)``, slice axis last.

@@ -1,4 +1,4 @@
-"""Activation maps of volumes: computed, normalised, fused and expanded into pseudo-labels, slice by slice."""
+"""Compute the activation maps of volumes, normalise and fuse them, and derive pseudo-labels, slice by slice."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ Maps = Callable[[torch.Tensor], torch.Tensor]
 
 
 def per_slice(function: Maps, volume: MetaTensor) -> MetaTensor:
-    """Apply a function of slice batches ``(Z, C, X, Y) -> (Z, K, X, Y)`` to a volume; geometry is kept."""
+    """Apply a function of slice batches ``(Z, C, X, Y) -> (Z, K, X, Y)`` to a volume, and keep its geometry."""
     slices = volume_to_slices(volume.as_tensor())
     return like_volume(slices_to_volume(function(slices)), volume)
 
 
 def like_volume(values: torch.Tensor, volume: MetaTensor) -> MetaTensor:
-    """Values on the voxels of a volume, with its geometry."""
+    """Volume with new values and the geometry of ``volume``."""
     return MetaTensor(values, meta=volume.meta, applied_operations=volume.applied_operations)
 
 
 class ActivationMapsd(Transform):
-    """Activation maps of every positive slice of a volume, all slices in batches on the device.
+    """Activation maps of every positive slice of a volume, computed in batches.
 
     Args:
-        cam: CAM object, ``cam(images (B, C, H, W), target) -> (B, L, H, W)``; its model lives on ``device``.
+        cam: CAM object, ``cam(images (B, C, H, W), target) -> (B, L, H, W)``; its model must be on ``device``.
         target: class of the object.
-        image_key: volume ``(C, X, Y, Z)`` as the classifier was trained on it.
-        output_key: where the maps ``(L, X, Y, Z)`` go, >= 0, not normalised; kept on ``device``.
-        tags_key: slice tags, one per slice; slices tagged 0 get a map of zeros. None or absent: every slice is mapped.
+        image_key: volume ``(C, X, Y, Z)``, prepared as for the training of the classifier.
+        output_key: key of the maps ``(L, X, Y, Z)``, >= 0, not normalised, on ``device``.
+        tags_key: slice tags, one per slice. The map of a slice tagged 0 is zero. If None, or if the key is absent, all
+            slices get a map.
         device: where the maps are computed.
-        amp: mixed precision of the passes, in bfloat16; the maps are float32.
+        amp: run the model in mixed precision (bfloat16). The maps are float32.
 
     Raises:
         ValueError: the number of tags differs from the number of slices.
@@ -92,17 +93,17 @@ class ActivationMapsd(Transform):
         if tags is None:
             return torch.arange(slices, device=self.device)
         if len(tags) != slices:
-            raise ValueError(f"Expected one tag per slice, got {len(tags)} tags for {slices} slices.")
+            raise ValueError(f"Expected one tag per slice, found {len(tags)} tags for {slices} slices.")
         return torch.as_tensor(np.flatnonzero(tags), device=self.device)
 
 
 class NormalizeMapsd(MapTransform):
-    """Scale each map by itself; maps of zeros stay zero.
+    """Scale each map by its own values. Maps of zeros stay zero.
 
     Args:
         keys: maps ``(L, X, Y, Z)``, >= 0.
         function: a function of :mod:`camtools.fusion`: ``normalize_max`` divides by the maximum,
-            ``normalize_min_max`` takes the range to [0, 1].
+            ``normalize_min_max`` maps the range to [0, 1].
     """
 
     def __init__(self, keys: KeysCollection, function: Maps = normalize_max) -> None:
@@ -123,7 +124,7 @@ class FuseMapsd(MapTransform):
     Args:
         keys: maps to fuse.
         fusion: a function of :mod:`camtools.fusion`, ``(B, L, H, W) -> (B, 1, H, W)``.
-        output_key: where the fused map goes.
+        output_key: key of the fused map.
     """
 
     def __init__(self, keys: KeysCollection, fusion: Maps, output_key: str = "cam") -> None:
@@ -140,12 +141,12 @@ class FuseMapsd(MapTransform):
 
 
 class ThresholdMapsd(MapTransform):
-    """Mask of each map: 1 where it exceeds a threshold of its own slice, ``(1, X, Y, Z) -> (1, X, Y, Z)``.
+    """Mask of each map: 1 where the map exceeds the threshold of its slice, ``(1, X, Y, Z) -> (1, X, Y, Z)``.
 
     Args:
         keys: fused maps, >= 0; the mask of a map of zeros is empty.
         rule: how the threshold is chosen, see :func:`camtools.thresholds.map_threshold`.
-        output_key: where the mask goes, float32.
+        output_key: key of the mask, float32.
     """
 
     def __init__(self, keys: KeysCollection, rule: Rule = "otsu", output_key: str = "mask") -> None:
@@ -167,17 +168,16 @@ class ThresholdMapsd(MapTransform):
 class SeedPseudoLabeld(Transform):
     """Seed-derived pseudo-label (SPL) of a volume (UM-CAM, section 2.2), all slices at once.
 
-    :func:`camtools.geodesic.seed_pseudo_label` of its slices. The map itself stays as it is.
+    Applies :func:`camtools.geodesic.seed_pseudo_label` to the slices. The map is not changed. The seeds are added under
+    ``foreground_seeds`` and ``background_seeds``, bool ``(1, X, Y, Z)``.
 
     Args:
-        image_key: volume whose intensities carry the geodesic distance.
-        map_key: fused map ``(1, X, Y, Z)``, >= 0; slices whose map is zero become pure background.
-        output_key: where the foreground probability ``(1, X, Y, Z)`` goes (the background is one minus it).
+        image_key: volume that defines the geodesic distance by its intensities.
+        map_key: fused map ``(1, X, Y, Z)``, >= 0. Slices whose map is zero become pure background.
+        output_key: key of the foreground probability ``(1, X, Y, Z)``. The background probability is one minus it.
         threshold: share of the range of a map, or ``"auto"``, see :func:`camtools.geodesic.pseudo_label_seeds`.
         alpha: decay of the exponential geodesic distance (eq. 5).
-        margin: pixels by which the box around the object is grown (its corners are the background seeds).
-
-    The seeds go to ``foreground_seeds`` and ``background_seeds``, bool ``(1, X, Y, Z)``.
+        margin: pixels by which the box around the object is enlarged. Its corners are the background seeds.
     """
 
     def __init__(
@@ -211,9 +211,9 @@ class SeedPseudoLabeld(Transform):
 
 
 class MaskAsPseudoLabeld(Transform):
-    """Full supervision, the upper bound of the papers' tables: the mask takes the place of the pseudo-labels.
+    """Full supervision, the upper bound of the papers' tables: the mask replaces the pseudo-labels.
 
-    The one place in camtools where a pixel mask of a training item reaches training.
+    This is the only place in camtools where a pixel mask of a training item is used for training.
 
     Args:
         label_key: mask ``(1, X, Y, Z)``.
@@ -225,7 +225,7 @@ class MaskAsPseudoLabeld(Transform):
         self.output_keys = output_keys
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Put the mask under every output key."""
+        """Store a copy of the mask under every output key."""
         result = dict(data)
         mask = (result[self.label_key] > 0.5).float()
         return result | {key: mask.clone() for key in self.output_keys}

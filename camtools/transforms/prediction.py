@@ -1,4 +1,4 @@
-"""From a prepared volume to logits: network and classifier gate."""
+"""Logits of a prepared volume, and a gate that uses the classifier."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from monai.transforms import Transform
 from torch.nn import functional
 
+from camtools.cams.targets import class_indices, confidences
 from camtools.data.geometry import volume_to_slices
 from camtools.networks import place_network
 from camtools.networks.weights import load_weights
@@ -25,15 +26,15 @@ DEFAULT_SMALLEST = 32
 
 
 def smallest_input(network: torch.nn.Module) -> int:
-    """Least height and width of a network's images: its ``smallest``; 32 for a network that does not say it.
+    """Smallest height and width of a network's input: its attribute ``smallest``, or 32 without this attribute.
 
-    32 pixels are one pixel and more at the lowest level of a U-Net with four or five of them (``BasicUNet``).
+    32 pixels leave at least one pixel at the lowest level of a U-Net with four or five levels (``BasicUNet``).
     """
     return int(getattr(network, "smallest", DEFAULT_SMALLEST))
 
 
 def _padded(volume: torch.Tensor, smallest: int) -> torch.Tensor:
-    """A volume whose slices are at least ``smallest`` pixels high and wide: their last pixels are repeated."""
+    """Pad the slices to at least ``smallest`` pixels in height and width, by repeating their last pixels."""
     missing = [max(smallest - size, 0) for size in volume.shape[1:3]]
     if not any(missing):
         return volume
@@ -43,15 +44,15 @@ def _padded(volume: torch.Tensor, smallest: int) -> torch.Tensor:
 class PredictVolumed(Transform):
     """Run a network over a volume through a MONAI inferer, without gradients.
 
-    Slices smaller than the network takes (``smallest_input``) are padded by repeating their last pixels, and the
-    logits cut to the slices again.
+    Slices that are too small for the network (``smallest_input``) are padded by repeating their last pixels. The logits
+    are then cropped to the original size.
 
     Args:
-        network: 2D network ``(B, C, H, W) -> (B, K, H, W)``, or what ``inferer`` expects.
+        network: 2D network ``(B, C, H, W) -> (B, K, H, W)``, or another one that ``inferer`` can run.
         inferer: for example ``monai.inferers.SliceInferer``.
-        device: where the network is moved and runs; the logits stay there.
+        device: the network is moved to it, and the logits stay on it.
         image_key: prepared volume ``(C, X, Y, Z)``.
-        output_key: where the logits ``(K, X, Y, Z)`` go.
+        output_key: key of the logits ``(K, X, Y, Z)``.
         amp: mixed precision, in bfloat16.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
     """
@@ -87,19 +88,19 @@ class PredictVolumed(Transform):
 
 
 class GateSlicesd(Transform):
-    """Empty the slices that the classifier calls negative.
+    """Remove the object from slices that the classifier predicts as negative.
 
-    A slice is positive when the probability of class ``target`` exceeds ``threshold`` (softmax; for a classifier of
-    one logit its sigmoid). Elsewhere the background's logit is raised above all others.
+    A slice is positive if the probability of class ``target`` exceeds ``threshold``. The probability is the softmax, or
+    the sigmoid for a classifier with one logit. In negative slices, the background logit is raised above all others.
 
     Args:
         classifier: classifier ``(B, C, H, W) -> (B, K)``.
-        weights: file of its trained weights, read before the first volume; None where it has them.
+        weights: file of its trained weights, read before the first volume; None if it is already trained.
         target: class of the object.
         threshold: probability, 0..1.
-        image_key: prepared volume ``(C, X, Y, Z)``, as the classifier was trained on it.
+        image_key: volume ``(C, X, Y, Z)``, prepared as for the training of the classifier.
         pred_key: logits ``(K, X, Y, Z)``, background first.
-        batch_size: slices a forward pass.
+        batch_size: slices per forward pass.
 
     Raises:
         FileNotFoundError: ``weights`` does not exist.
@@ -139,11 +140,8 @@ class GateSlicesd(Transform):
         self.classifier.eval()
         device = next(self.classifier.parameters()).device
         padded = _padded(volume.as_tensor(), int(getattr(self.classifier, "smallest", 1)))
+        batches = torch.split(volume_to_slices(padded), self.batch_size)
         with torch.no_grad():
-            logits = torch.cat(
-                [
-                    self.classifier(batch.to(device).contiguous())
-                    for batch in torch.split(volume_to_slices(padded), self.batch_size)
-                ]
-            ).float()
-        return logits.sigmoid()[:, 0] if logits.shape[1] == 1 else logits.softmax(dim=1)[:, self.target]
+            logits = torch.cat([self.classifier(batch.to(device).contiguous()) for batch in batches]).float()
+        target = None if logits.shape[1] == 1 else self.target
+        return confidences(logits, class_indices(logits, target))

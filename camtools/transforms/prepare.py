@@ -1,4 +1,4 @@
-"""Loading and geometry: every volume with its slice axis last and one in-plane pixel size, invertibly."""
+"""Invertible transforms that load volumes, put the slice axis last, and resample slices to one pixel size."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ MOST_VOXELS = 2**31
 class LoadVolumed(MapTransform):
     """Read files as ``(C, X, Y, Z)`` float32 volumes; see :func:`camtools.data.read_volume` for the errors.
 
-    The key ``label`` is a mask, of whole numbers and one channel (``camtools.data.volumes.read_mask``).
+    The key ``label`` is a mask with whole numbers and one channel (``camtools.data.volumes.read_mask``).
 
     Args:
         keys: files to read.
         allow_missing_keys: skip keys that an item does not have.
-        channels: of the volume under the key ``image``, as the network takes them; None: any number.
+        channels: number of channels of ``image`` that the network expects; None accepts any number.
 
     Raises:
-        DataError: a file that cannot be used, or an image of another number of channels.
+        DataError: a file cannot be used, or the image has another number of channels.
     """
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, channels: int | None = None) -> None:
@@ -62,19 +62,19 @@ class LoadVolumed(MapTransform):
 class SliceAxisLastd(MapTransform, InvertibleTransform):
     """Turn volumes so that the slice axis is the last one and the in-plane axes run along R, A, S.
 
-    Axes are exchanged and reversed, nothing is interpolated, and the order of the slices is kept: slice ``k`` stays
-    slice ``k``. ``Invertd`` brings a prediction back to the voxel order of the file. Volumes of one item that have the
-    shape of the first are turned like the first, since they lie on its voxels.
+    Axes are permuted and reversed, without interpolation. The order of the slices is kept: slice ``k`` stays slice
+    ``k``. ``Invertd`` returns a prediction to the voxel order of the file. Volumes of one item with the same shape are
+    turned in the same way, since they lie on the same voxels.
 
     Args:
         keys: volumes ``(C, X, Y, Z)`` with an affine.
         slice_axis: array axis of the slices in the file (0, 1, 2), ``"axial"``, ``"coronal"`` or ``"sagittal"``, or the
-            decision for a dataset (:func:`camtools.data.dataset_slice_axis`); None goes by the spacing of the file
-            alone. An item that has a ``slice_axis`` of its own is turned by that one.
+            decision for a dataset (:func:`camtools.data.dataset_slice_axis`). None decides from the spacing of the file
+            alone. The key ``slice_axis`` of an item overrides this argument.
         allow_missing_keys: skip keys that an item does not have.
 
     Raises:
-        ValueError: ``slice_axis`` is none of these.
+        ValueError: ``slice_axis`` has another value.
     """
 
     def __init__(self, keys: KeysCollection, slice_axis: SliceAxis = None, allow_missing_keys: bool = False) -> None:
@@ -121,21 +121,21 @@ class SliceAxisLastd(MapTransform, InvertibleTransform):
 
 
 class InPlaneSpacingd(MapTransform, InvertibleTransform):
-    """Resample each slice to one pixel size, by itself: values of different slices are never mixed.
+    """Resample each slice to one pixel size. Values of different slices are never mixed.
 
-    Expects the slice axis last (:class:`SliceAxisLastd`). The first pixel stays where it is, and the affine keeps its
-    directions: a sheared one (a CT with gantry tilt) stays sheared. ``Invertd`` gives the shape and the affine back.
+    Expects the slice axis last (:class:`SliceAxisLastd`). The first pixel keeps its position, and the affine keeps its
+    directions: a sheared affine (a CT with gantry tilt) stays sheared. ``Invertd`` restores the shape and the affine.
 
     Args:
         keys: volumes ``(C, X, Y, Z)``.
-        pixel_size: in-plane pixel size in mm; None leaves the volume untouched.
-        mode: ``"bilinear"`` for images, ``"nearest"`` for masks; one for all keys or one a key.
+        pixel_size: in-plane pixel size in mm; None leaves the volume unchanged.
+        mode: ``"bilinear"`` for images, ``"nearest"`` for masks; one for all keys or one per key.
         allow_missing_keys: skip keys that an item does not have.
 
     Raises:
         ValueError: ``pixel_size`` is not positive.
-        DataError: when called: the slices would become too small (below 4 pixels along a side that has more in the
-            file) or too large (above 8192, or 2**31 voxels in all), which a wrong spacing in the header makes.
+        DataError: on a call, if the slices would become too small (below 4 pixels along a side that has more in the
+            file) or too large (above 8192, or 2**31 voxels in total). The usual cause is a wrong spacing in the header.
     """
 
     def __init__(
@@ -147,7 +147,10 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if pixel_size is not None and not 0 < pixel_size < float("inf"):
-            raise ValueError(f"pixel_size must be positive, in mm, or None to keep the file's; got {pixel_size!r}.")
+            raise ValueError(
+                f"Expected pixel_size to be positive, in mm, found {pixel_size!r}. Give None to keep the pixel size of "
+                "the file."
+            )
         self.pixel_size = pixel_size
         self.mode = ensure_tuple_rep(mode, len(self.keys))
 
@@ -160,7 +163,7 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
         return result
 
     def inverse(self, data: Data) -> dict[Hashable, Any]:
-        """Resample each volume back to the shape it had."""
+        """Resample each volume back to its original shape."""
         result = dict(data)
         for key in self.key_iterator(result):
             if self.pixel_size is not None:
@@ -186,14 +189,14 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
 
 
 def _step(pixel_size: float, spacing: float) -> float:
-    """New pixels in old ones; 1 where the two differ by the rounding of float32 alone."""
+    """Size of a new pixel in pixels of the file; 1 if the sizes differ only by the rounding of float32."""
     step = float(pixel_size / spacing)
     return 1.0 if abs(step - 1) < 1e-5 else step
 
 
 def _new_length(count: int, step: float) -> int:
     length = (count - 1) / step + 1
-    halves = round(2 * length) / 2  # a spacing rounded otherwise must not make a pixel more
+    halves = round(2 * length) / 2  # the rounding error of the spacing must not add a pixel
     return round(halves if abs(length - halves) < 1e-4 else length)
 
 
@@ -204,32 +207,32 @@ def _check_size(volume: MetaTensor, spacing: Any, pixel_size: float, size: tuple
     if not small and not (grown and (max(size) > MOST or size[0] * size[1] * volume.shape[3] > MOST_VOXELS)):
         return
     raise DataError(
-        f"The slices of {volume.meta.get(ImageMetaKey.FILENAME_OR_OBJ, 'a volume')} become too "
-        f"{'small' if small else 'large'}: {old[0]} x {old[1]} pixels of {spacing[0]:.4g} x {spacing[1]:.4g} mm become "
-        f"{size[0]} x {size[1]} pixels of {pixel_size:g} mm (pixel_size), expected {FEWEST} to {MOST} along each side. "
-        "Correct the spacing or the unit in the file's header, or pixel_size."
+        f"Expected slices of {FEWEST} to {MOST} pixels along each side, found too {'small' if small else 'large'} "
+        f"ones in {volume.meta.get(ImageMetaKey.FILENAME_OR_OBJ, 'a volume')}: {old[0]} x {old[1]} pixels of "
+        f"{spacing[0]:.4g} x {spacing[1]:.4g} mm become {size[0]} x {size[1]} pixels of {pixel_size:g} mm "
+        "(pixel_size). Correct the spacing or the unit in the header of the file, or pixel_size."
     )
 
 
 def _with_geometry(values: torch.Tensor, volume: MetaTensor, affine: torch.Tensor) -> MetaTensor:
-    """Values with the metadata of a volume, and another affine."""
+    """Volume with new values, the metadata of ``volume``, and another affine."""
     meta = dict(volume.meta) | {MetaKeys.AFFINE: affine}
     return MetaTensor(values, meta=meta, applied_operations=list(volume.applied_operations))
 
 
 class PrepareVolumed(Compose):  # type: ignore[misc]
-    """Load whole volumes, put the slice axis last, and resample every slice to one pixel size, invertibly.
+    """Load whole volumes, put the slice axis last, and resample every slice to one pixel size. It is invertible.
 
-    All bundles prepare volumes with it, for training, maps and prediction. It is the chain :class:`LoadVolumed`,
+    All bundles use it to prepare volumes for training, maps and prediction. It is the chain :class:`LoadVolumed`,
     :class:`SliceAxisLastd`, :class:`InPlaneSpacingd`, ``intensity``.
 
     Args:
-        pixel_size: in-plane pixel size in mm; None keeps that of the file.
-        slice_axis: as given to :class:`SliceAxisLastd`.
-        channels: of the images, as the networks take them; None: any number.
+        pixel_size: in-plane pixel size in mm; None keeps the pixel size of the file.
+        slice_axis: as for :class:`SliceAxisLastd`.
+        channels: number of image channels that the networks expect; None accepts any number.
         intensity: transform of the prepared image, such as :class:`camtools.transforms.ScaleSlicesd`, or several.
-        keys: files of an item that are volumes. Those that an item does not have are skipped. ``label`` and ``mask``
-            are resampled by their nearest pixel, all others bilinearly.
+        keys: keys of an item that are volumes; missing ones are skipped. ``label`` and ``mask`` are resampled to the
+            nearest pixel, all other volumes bilinearly.
 
     Example:
         >>> prepare = PrepareVolumed(pixel_size=1.0)

@@ -20,7 +20,7 @@ class RandViewsd(Randomizable, MapTransform):
 
     Args:
         keys: images.
-        transform: dictionary transforms with random draws; their results must have one shape.
+        transform: random dictionary transforms; all their results must have the same shape.
         views: number of views.
 
     Raises:
@@ -37,7 +37,7 @@ class RandViewsd(Randomizable, MapTransform):
     def __init__(self, keys: KeysCollection, transform: Callable[[Any], Any], views: int = 2) -> None:
         super().__init__(keys)
         if views < 2:
-            raise ValueError(f"views must be at least 2, got {views}")
+            raise ValueError(f"Expected 2 or more views, found {views}.")
         self.transform = transform
         self.views = views
 

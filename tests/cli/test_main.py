@@ -81,7 +81,7 @@ def test_ablate_runs_the_methods_and_prints_both_splits(blob_dataset: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--methods", "magic"), "Unknown method 'magic'"),
+        (("--methods", "magic"), "found 'magic'. Choose one of these."),
         (("--methods", "umcam", "--seed"), "Expected pairs of --id value"),
     ],
 )

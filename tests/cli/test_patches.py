@@ -47,4 +47,4 @@ def test_table_to_fill_in(tmp_path: Path) -> None:
     assert "Wrote 2 patches of 2 images" in output
     assert "Fill in the column classes" in output
     assert (tmp_path / "t.csv").read_text().splitlines()[1].endswith("test_0.png,0,0,0,")
-    assert "to be a new file, found one" in run(str(data), "--out", str(tmp_path / "t.csv"))
+    assert "to be a new file, found an existing one" in run(str(data), "--out", str(tmp_path / "t.csv"))

@@ -141,9 +141,9 @@ def test_no_output_leaves_its_folder(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("cases", "outputs", "message"),
     [
-        (("a", "a_cam"), {"cam": "_cam.nii.gz", "pred": ".nii.gz"}, "expected a file for each output"),
-        (("a", "A"), {"pred": ".nii.gz"}, "expected a file for each output"),
-        (("a", "a.nii.gz/b"), {"pred": ".nii.gz"}, "found that of .* where the folder of"),
+        (("a", "a_cam"), {"cam": "_cam.nii.gz", "pred": ".nii.gz"}, "expected one file per output"),
+        (("a", "A"), {"pred": ".nii.gz"}, "expected one file per output"),
+        (("a", "a.nii.gz/b"), {"pred": ".nii.gz"}, "would be the file of .* and the folder of"),
     ],
 )
 def test_two_outputs_are_never_one_file(tmp_path: Path, cases: Any, outputs: dict[str, str], message: str) -> None:

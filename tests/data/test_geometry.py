@@ -222,7 +222,7 @@ def test_clear_volumes_decide_for_the_others(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.INFO, "camtools"):
         decided = dataset_slice_axis(items)
     assert decided == "auto:axial"
-    assert "1 volumes are clearly stacked in another direction than axial" in caplog.text
+    assert "1 volumes are clearly not stacked as axial slices" in caplog.text
     assert count_stacks(items).other == ("coronal",)
     axes = {}
     for item in items[:-1]:
@@ -241,12 +241,12 @@ def test_check_records_the_decision_and_says_when_it_turns(tmp_path: Path, caplo
     assert [(row["slicing"], row["slice_axis"], row["plane"]) for row in rows] == [("auto:axial", 2, "axial")] * 2
     with caplog.at_level(logging.WARNING, "camtools"):
         DatasetCheck(Splits(items, slice_axis="coronal"), tmp_path / "out").run()
-    assert "the slices of 2 volumes (thick first) run along another axis than in the earlier run" in caplog.text
+    assert "the slice axis of 2 volumes (the first is thick) differs from the earlier run" in caplog.text
 
 
 def test_tags_that_fit_another_axis_are_an_error_that_says_so(tmp_path: Path) -> None:
     path = write_volume(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.uint8), np.diag([1.0, 1.0, 4.0, 1.0]))
-    with pytest.raises(DataError, match=r"has 7 slices along axis 2 .* They fit axis 1: .* give --slice_axis coronal"):
+    with pytest.raises(DataError, match=r"Expected 7 slice tags.* axis 2 .* fits axis 1: .* give --slice_axis coronal"):
         slice_tags({"image": path, "slice_labels": [0] * 6})
 
 
@@ -254,7 +254,7 @@ def test_tags_that_fit_another_axis_are_an_error_that_says_so(tmp_path: Path) ->
 def test_slices_of_a_wrong_spacing_are_refused(tmp_path: Path, spacing: float, word: str, size: str) -> None:
     affine = np.diag([spacing, spacing, 4.0, 1.0])
     data = LoadVolumed("image")({"image": write_volume(tmp_path / "a.nii.gz", np.zeros((32, 32, 3), np.uint8), affine)})
-    with pytest.raises(DataError, match=rf"a\.nii\.gz become too {word}: 32 x 32 .* become {size} pixels of 1 mm"):
+    with pytest.raises(DataError, match=rf"too {word} ones in .*a\.nii\.gz: 32 x 32 .* become {size} pixels of 1 mm"):
         InPlaneSpacingd("image", 1.0)(data)
 
 

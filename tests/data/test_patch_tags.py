@@ -101,10 +101,10 @@ def test_wrong_tables_are_refused(dataset: Path) -> None:
     cases = [
         (
             lambda rows: rows.pop(2),
-            "have no row for slice 0, x 0, y 2: expected one for each of the 6 patches of side 4",
+            "Expected one row for each of the 6 patches of side 4 .* found no row for slice 0, x 0, y 2",
         ),
-        (lambda rows: rows.append(["a.png", "0", "9", "0", "0"]), "have a row too many for slice 0, x 9, y 0"),
-        (lambda rows: rows[1].__setitem__(4, "0 2"), "must name classes from 0 to 1, found 2"),
+        (lambda rows: rows.append(["a.png", "0", "9", "0", "0"]), "found an extra row for slice 0, x 9, y 0"),
+        (lambda rows: rows[1].__setitem__(4, "0 2"), "Expected classes from 0 to 1, found 2"),
         (
             lambda rows: rows.append(rows[1]),
             "line 8: expected one row per patch, found a second row",
@@ -123,7 +123,7 @@ def test_wrong_tables_are_refused(dataset: Path) -> None:
 def test_untagged_items(dataset: Path) -> None:
     write_items(dataset, [{"image": "a.png"}])
     items = load_datalist(dataset, "training")
-    with pytest.raises(DataError, match="neither patch tags nor a mask.*camtools patches writes one to fill in"):
+    with pytest.raises(DataError, match="patch tags or a mask, found neither.*camtools patches writes one to fill in"):
         tagger()(items[0])
     assert Splits(items).tagged(tagger=tagger()) == []
 
@@ -131,9 +131,9 @@ def test_untagged_items(dataset: Path) -> None:
 def test_tables_and_pictures_overwrite_nothing(dataset: Path, tmp_path: Path) -> None:
     items = load_datalist(dataset, "training")
     write_patch_tags(items, tagger(), tmp_path / "t.csv")
-    with pytest.raises(FileExistsError, match="t.csv to be a new file, found one"):
+    with pytest.raises(FileExistsError, match="t.csv to be a new file, found an existing one"):
         write_patch_tags(items, tagger(), tmp_path / "t.csv")
-    with pytest.raises(DataError, match="found several of the name a.png"):
+    with pytest.raises(DataError, match="found several with the name a.png"):
         write_patch_tags(items * 2, tagger(), tmp_path / "u.csv")
     with pytest.raises(FileExistsError, match="to be a new or empty folder"):
         write_patch_crops(items, tagger(), dataset)

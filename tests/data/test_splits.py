@@ -130,7 +130,7 @@ def test_worker_processes_get_the_same_tags(splits: Splits) -> None:
 def test_prepared_volume_must_have_a_slice_per_tag(blob_dataset: Path) -> None:
     listed = load_datalist(blob_dataset, "training")
     dataset = SliceDataset(listed, PrepareVolumed(slice_axis=0), splits=Splits(listed))
-    with pytest.raises(DataError, match="expected 6 slices, one for each tag, found 32 after 'prepare'"):
+    with pytest.raises(DataError, match="expected 6 slices, one per tag, found 32 after 'prepare'"):
         dataset[0]
 
 

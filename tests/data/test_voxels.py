@@ -249,7 +249,7 @@ def test_masks_of_whole_numbers(tmp_path: Path, value: float, found: int) -> Non
         (0.7, r"not whole numbers, such as 0.7"),
         (127.5, r"not whole numbers, such as 127.5"),
         (-1, r"with 0 for the background.*found negative values, the lowest -1,"),
-        (np.nan, r"holds 1 NaN or infinite voxels"),
+        (np.nan, r"found 1 NaN or infinite voxels"),
     ],
 )
 def test_masks_of_other_values(tmp_path: Path, value: float, message: str) -> None:

@@ -19,7 +19,7 @@ def test_component_finds_its_parser() -> None:
 
 
 def test_no_parser_outside_a_bundle() -> None:
-    with pytest.raises(RuntimeError, match="No bundle is being run"):
+    with pytest.raises(RuntimeError, match="Expected a call from a configuration that MONAI evaluates, found none"):
         active_parser()
 
 

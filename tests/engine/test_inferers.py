@@ -46,5 +46,5 @@ def test_whole_images_are_resized():
 
 @pytest.mark.parametrize(("factors", "found"), [([], r"\(\)"), ([1.0, 0.0], r"\(1.0, 0.0\)"), ([-1], r"\(-1,\)")])
 def test_wrong_factors_are_named(factors: list[float], found: str):
-    with pytest.raises(ValueError, match=f"at least one positive number, got {found}"):
+    with pytest.raises(ValueError, match=f"Expected factors to be one or more positive numbers, found {found}"):
         RandomSizeInferer(factors)

@@ -130,7 +130,7 @@ def refused(root: Path, value: int, **options: Any) -> str:
 def test_second_run_in_a_folder_is_refused_and_the_first_ends_well(tmp_path: Path, again: int) -> None:
     first = working(tmp_path, 1)
     message = refused(tmp_path, again)
-    assert f"Expected {tmp_path / 'out'} to be free, found another run at work in it: process {first} on" in message
+    assert f"Expected {tmp_path / 'out'} to be free, found another run in it: process {first} on" in message
     assert socket.gethostname() in message
     assert sys.argv[0].split("/")[-1] in message
     assert "Wait until it ends, or choose another folder (--output_dir DIR)" in message
@@ -171,7 +171,7 @@ def test_run_that_is_asked_to_end_cleans_up_and_goes_on_later(tmp_path: Path, nu
 def test_shared_folder_is_read_by_many_and_written_by_one(tmp_path: Path) -> None:
     first = working(tmp_path, 1, output="a", shared="shared")
     message = refused(tmp_path, 1, output="b", shared="shared")
-    assert f"Expected {tmp_path / 'shared'} to be free, found another run at work in it: process {first} on" in message
+    assert f"Expected {tmp_path / 'shared'} to be free, found another run in it: process {first} on" in message
     assert "(the folder of first)" in message
     (tmp_path / "wait-1").unlink()
     assert end(first) == 0
@@ -189,7 +189,9 @@ def test_step_is_refused_whose_shared_input_was_made_anew_by_another_run(tmp_pat
     run(tmp_path, 2, output="b", shared="shared")
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path, 1, output="a", shared="shared", run_id="second")
-    found = r"needs the files of the stage 'first' that .*a/manifest.json records. Since then another run has changed"
+    found = (
+        r"second: expected the files of the stage 'first' that .*a/manifest.json records, found files of another run"
+    )
     with pytest.raises(RuntimeError, match=found):
         raise caught.value.__cause__ or caught.value
     run(tmp_path, 1, output="a", shared="shared")
@@ -242,7 +244,7 @@ def test_failed_run_whose_traceback_is_kept_holds_nothing(tmp_path: Path) -> Non
     with pytest.raises(RuntimeError) as kept:
         run(tmp_path, 1)
     error = kept.value.__cause__ or kept.value
-    with pytest.raises(ValueError, match=r"to be new, empty or that of an earlier run, found 1 entries .* 'notes.txt'"):
+    with pytest.raises(ValueError, match=r"to be new, empty or from an earlier run, found 1 entries .* 'notes.txt'"):
         raise error
     with RunLocks() as locks:
         locks.hold(tmp_path / "out", "x")
@@ -261,12 +263,12 @@ def test_file_system_without_locks_is_named_once(
         lock = FolderLock(tmp_path, "x")
         lock.acquire(shared=False)
         lock.release()
-    assert f"{tmp_path} cannot be locked (Function not implemented): let no other run work in it" in caplog.text
+    assert f"{tmp_path} cannot be locked (Function not implemented). Do not use it in another run." in caplog.text
 
 
 def test_note_of_a_lock_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None:
     with RunLocks() as locks:
         locks.hold(tmp_path, "x")
         (tmp_path / LOCK_NAME).write_text('garbage\n[1]\n{"pid": 1}\n')
-        with pytest.raises(FolderInUseError, match="at work in it: a process that gave no name"):
+        with pytest.raises(FolderInUseError, match="found another run in it: an unknown process"):
             RunLocks().hold(tmp_path, "x")

@@ -66,9 +66,9 @@ def test_symmetric_views_do_not_mirror_the_result() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"at least one positive number, got \(1.0, -2.0\)"):
+    with pytest.raises(ValueError, match=r"scales to be one or more positive numbers, found \(1.0, -2.0\)"):
         MultiScaleInferer(SimpleInferer(), scales=[1.0, -2.0])
-    with pytest.raises(ValueError, match=r"axes, 0 or 1, such as .* got \[\[2\]\]"):
+    with pytest.raises(ValueError, match=r"one or more lists of axes, 0 or 1, found \[\[2\]\]"):
         MultiScaleInferer(SimpleInferer(), flips=[[2]])
-    with pytest.raises(ValueError, match=r"flips must be at least one .* got \[\]"):
+    with pytest.raises(ValueError, match=r"Expected flips to be one or more .* found \[\]"):
         MultiScaleInferer(SimpleInferer(), flips=[])

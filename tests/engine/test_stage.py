@@ -105,7 +105,7 @@ def test_changed_input_moves_aside_but_changed_item_does_not(tmp_path: Path) -> 
 
 
 def test_stage_waits_for_the_one_before_and_changes_with_it(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="'second' needs the stage 'first', which is not finished"):
+    with pytest.raises(RuntimeError, match="second: expected the stage 'first' to be finished, found no finished one"):
         run(tmp_path, stage="second", after=["first"])
     run(tmp_path, "a")
     run(tmp_path, "x", stage="second", after=["first"])
@@ -211,7 +211,7 @@ def test_record_of_another_run_is_not_completed(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Writer, "run", replace)
     with pytest.raises(
-        RuntimeError, match=r"first: expected the record of this run in .*stage-first.json, found another"
+        RuntimeError, match=r"first: expected the record of this run, found another one in .*stage-first.json"
     ):
         run(tmp_path)
     assert record(tmp_path)["status"] == "running"

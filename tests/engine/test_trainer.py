@@ -122,7 +122,7 @@ def test_best_epoch_is_kept_and_exported(blob_dataset: Path, tmp_path: Path) -> 
 def test_loss_that_is_not_finite_stops_with_advice(blob_dataset: Path, tmp_path: Path) -> None:
     run = trainer(blob_dataset, tmp_path)
     run.loss_function = lambda pred, label: pred.sum() * math.nan
-    with pytest.raises(RuntimeError, match=r"test: the loss of epoch 1 is nan. Lower the learning rate"):
+    with pytest.raises(RuntimeError, match=r"test: expected a finite loss, found nan in epoch 1. Lower"):
         run.run()
     assert not (tmp_path / "checkpoint.pt").exists()
 
@@ -269,7 +269,7 @@ def test_rate_changes_every_iteration_also_after_a_kill(blob_dataset: Path, tmp_
 
 
 def test_unknown_interval_is_refused(blob_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="lr_interval must be 'epoch' or 'iteration', got 'step'"):
+    with pytest.raises(ValueError, match="Expected lr_interval to be 'epoch' or 'iteration', found 'step'"):
         trainer(blob_dataset, tmp_path, lr_interval="step")
 
 

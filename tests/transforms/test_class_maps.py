@@ -56,5 +56,5 @@ def test_without_tags_nothing_is_removed(maps: PatchClassMaps, volume: MetaTenso
 
 
 def test_tags_of_other_slices_are_refused(maps: PatchClassMaps, volume: MetaTensor) -> None:
-    with pytest.raises(ValueError, match="Expected the patch tags of 3 slices, got those of 2"):
+    with pytest.raises(ValueError, match="Expected patch tags of 3 slices, found tags of 2 slices"):
         PatchClassMapsd(maps)({"image": volume, "patch_tags": torch.ones(2, 6, 2)})

@@ -48,7 +48,7 @@ def test_no_positive_slice_gives_maps_of_zeros() -> None:
 
 
 def test_number_of_tags_is_checked() -> None:
-    with pytest.raises(ValueError, match="Expected one tag per slice, got 3 tags for 4 slices"):
+    with pytest.raises(ValueError, match="Expected one tag per slice, found 3 tags for 4 slices"):
         ActivationMapsd(fake_cam)({"image": volume_of(0), "slice_labels": [0, 1, 1]})
 
 

@@ -58,7 +58,7 @@ def test_given_slice_axis_and_errors(tmp_path: Path) -> None:
     assert SliceAxisLastd("image", slice_axis=0)(LoadVolumed("image")({"image": path}))["image"].shape[-1] == 5
     with pytest.raises(ValueError, match=r"slice_axis 0, 1, 2, axial, .* or None \(largest spacing\), found 3"):
         SliceAxisLastd("image", slice_axis=3)
-    with pytest.raises(ValueError, match=r"pixel_size must be positive, in mm, or None .* got 0"):
+    with pytest.raises(ValueError, match=r"Expected pixel_size to be positive, in mm, found 0"):
         InPlaneSpacingd("image", 0)
 
 

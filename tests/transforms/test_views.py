@@ -73,5 +73,5 @@ def test_epoch_of_a_dataset_fixes_the_views(blob_dataset: Path) -> None:
 
 @pytest.mark.parametrize("views", [1, 0])
 def test_number_of_views_is_checked(views: int) -> None:
-    with pytest.raises(ValueError, match=f"views must be at least 2, got {views}"):
+    with pytest.raises(ValueError, match=f"Expected 2 or more views, found {views}"):
         RandViewsd("image", RandFlipd("image"), views)
