@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _PARTS = (
     "cams cli crf data engine fusion geodesic label losses metrics networks patches process report scores seeds "
-    "thresholds transforms"
+    "tag thresholds transforms"
 )
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submodules=_PARTS.split())

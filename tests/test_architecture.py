@@ -32,7 +32,7 @@ GROUPS = [
     {"data", "transforms"},
     {"engine"},
     {"scores"},
-    {"report", "label"},
+    {"report", "label", "tag"},
     {"cli"},
 ]
 

@@ -11,6 +11,7 @@ from camtools.cli.common import WITH_OVERRIDES, overrides, plain_errors
 from camtools.cli.importing import import_app
 from camtools.cli.label import label
 from camtools.cli.patches import patches
+from camtools.cli.tag import tag
 from camtools.process import prepare_process
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation
 app.add_typer(import_app, name="import")
 app.command(context_settings=WITH_OVERRIDES)(label)
 app.command()(patches)
+app.command()(tag)
 
 _ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
 _Overlay = Annotated[list[Path] | None, typer.Option(help="Overlay of the configuration; may be repeated.")]
