@@ -53,7 +53,7 @@ class Tagger:
 
     def __init__(self, page: Any, address: str) -> None:
         self.page = page
-        self.keys = 0
+        self.keys: list[str] = []
         self.errors: list[str] = []
         self.hosts: set[str] = set()
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
@@ -72,7 +72,7 @@ class Tagger:
 
     def press(self, *keys: str) -> None:
         for key in keys:
-            self.keys += 1
+            self.keys.append(key)
             self.page.keyboard.press(key)
 
     def go(self, index: int) -> None:

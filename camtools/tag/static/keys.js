@@ -67,7 +67,7 @@ const STRIP = [
   ["Click the bar below", "This slice alone, on or off"],
 ];
 const GRID = [["Click or drag over patches", "The classes of the brush below the picture"]];
-const NAMES = { ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓", PageDown: "PgDn", PageUp: "PgUp" };
+const NAMES = { ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓", PageDown: "PgDn", PageUp: "PgUp", Backspace: "⌫" };
 const LATER = new Set(["Enter", "z", "f", "l", "x", "Space", "Backspace", "Delete", "0", "1", "u", "m"]);
 
 export function groups(mode) {
