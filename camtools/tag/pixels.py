@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from camtools.data.errors import DataError, reason
 from camtools.data.geometry import SliceAxis
 from camtools.data.suffixes import is_photograph
+from camtools.tag.fast_nifti import read_as_stored
 from camtools.tag.planes import Plane, photograph_plane, planes_of
 
 __all__ = ["Pixels", "read_pixels"]
@@ -71,27 +73,37 @@ def read_pixels(path: Path, slice_axis: SliceAxis = None, pixel_size: float | No
     Raises:
         DataError: the file cannot be used.
     """
-    from camtools.transforms import whole_volume
-
-    volume = whole_volume(pixel_size, slice_axis)({"image": str(path)})["image"]
-    values = np.asarray(volume.as_tensor().numpy())
-    if is_photograph(path):
-        return _photograph(values)
-    affine = np.asarray(volume.affine)[:, [2, 1, 0, 3]]  # stored as slices, rows, columns
+    found = None if pixel_size is not None else read_as_stored(path, slice_axis)
+    if found is None:
+        volume = _prepared(path, slice_axis, pixel_size)
+        values = np.asarray(volume.as_tensor().numpy())
+        if is_photograph(path):
+            return _photograph(values)
+        found = values[0], np.asarray(volume.affine)
+    values, affine = found
     low, high = float(values.min()), float(values.max())
     slope, whole = _slope(values, low, high)
-    shape = (values.shape[3], values.shape[2], values.shape[1])
-    voxels = _stored(shape, np.uint16, lambda index: _quantised(values[0, :, :, index].T, low, slope, whole))
-    planes = planes_of(affine, shape)
+    shape = (values.shape[2], values.shape[1], values.shape[0])
+    voxels = _stored(shape, np.uint16, lambda index: _quantised(values[:, :, index].T, low, slope, whole))
+    planes = planes_of(affine[:, [2, 1, 0, 3]], shape)  # stored as slices, rows, columns
     window = _window(voxels)
     thumbs = _thumbs(voxels, planes[0], window)
     return Pixels(voxels, slope, low, (window[0] * slope + low, window[1] * slope + low), planes, thumbs)
 
 
+def _prepared(path: Path, slice_axis: SliceAxis, pixel_size: float | None) -> Any:
+    from camtools.transforms import whole_volume
+
+    try:
+        return whole_volume(pixel_size, slice_axis)({"image": str(path)})["image"]
+    except RuntimeError as error:  # MONAI's, around the one that says what is wrong
+        raise DataError(reason(error)) from error
+
+
 def _slope(values: NDArray[Any], low: float, high: float) -> tuple[float, bool]:
     """Step of the 16 bits, and whether whole numbers stay whole numbers."""
     if high - low <= _LEVELS:
-        part = values[0, :, :, values.shape[3] // 2]
+        part = values[..., values.shape[-1] // 2]
         if np.array_equal(part, np.rint(part)):
             return 1.0, True
     return ((high - low) / _LEVELS or 1.0), False
@@ -149,6 +161,6 @@ def _photograph(values: NDArray[Any]) -> Pixels:
         grey = picture.mean(axis=2)[None]
         return Pixels(voxels, 1.0, 0.0, (0.0, 255.0), (plane,), _thumbs(grey, plane, (0.0, 255.0)))
     low, high = float(values.min()), float(values.max())
-    slope, whole = _slope(values, low, high)
+    slope, whole = _slope(picture, low, high)
     grey = _stored(shape, np.uint16, lambda _: _quantised(picture[..., 0], low, slope, whole))
     return Pixels(grey, slope, low, (low, max(high, low + slope)), (plane,), _thumbs(grey, plane, _window(grey)))

@@ -34,6 +34,8 @@ __all__ = ["ResultWriter"]
 
 logger = logging.getLogger("camtools")
 
+PAUSE = 0.2  # s
+
 
 class ResultWriter:
     """Writes ``tags.csv`` (or ``patches.csv``) and ``dataset.json``.
@@ -63,7 +65,7 @@ class ResultWriter:
         self._settings_path = folder.state_dir / "splits.json"
         self._wake = threading.Event()
         self._writing = threading.Lock()
-        self._stopped = False
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="results", daemon=True)
 
     @property
@@ -89,9 +91,10 @@ class ResultWriter:
 
     def stop(self) -> None:
         """Write what is left and end."""
-        self._stopped = True
+        self._ending.set()
         self._wake.set()
         self._thread.join()
+        self.write()
 
     def choose(self, settings: SplitSettings) -> None:
         """Draw the splits again, with other settings.
@@ -139,8 +142,9 @@ class ResultWriter:
             logger.exception("Results could not be written")
 
     def _work(self) -> None:
-        while not self._stopped:
+        while not self._ending.is_set():
             self._wake.wait()
+            self._ending.wait(PAUSE)  # what comes in quick succession is written once
             self._wake.clear()
             self.write()
 
