@@ -46,7 +46,7 @@ def tag(page: Page) -> None:
     page.wait_for_timeout(1000)
     page.keyboard.press("f")
     page.wait_for_timeout(300)
-    for _ in range(6):
+    for _ in range(2):
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(150)
     page.keyboard.press("l")

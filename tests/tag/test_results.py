@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from monai.transforms import Compose
 
-from camtools.data import load_datalist
+from camtools.data import SliceDataset, load_datalist
 from camtools.data.errors import DataError
+from camtools.data.volumes import slice_tags
+from camtools.networks import VGG16CAM
 from camtools.tag.listing import read_folder
+from camtools.tag.ranges import ranges_of
 from camtools.tag.splits import SplitSettings, default_pattern, draw, patients_of
+from camtools.transforms import ScaleSlicesd, whole_volume
 from tests.conftest import write_dataset
 from tests.tag.helpers import Asker, rows_of, write_folder
 
@@ -153,6 +161,39 @@ def test_masks_that_were_added_by_hand_stay(tmp_path: Path) -> None:
     again.session.stop()
     items = [item for split in SPLITS for item in json.loads((root / "dataset.json").read_text())[split]]
     assert {item["image"]: item.get("label") for item in items} == {"p0/a.nii.gz": "p1/a.nii.gz", "p2/a.nii.gz": None}
+
+
+def trained(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Weights of a small classifier after two epochs on slices and their tags."""
+    torch.manual_seed(0)
+    network = VGG16CAM(in_channels=1, num_classes=2, width=0.0625, norm="batch")
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    samples = SliceDataset(items, Compose([whole_volume(), ScaleSlicesd("image")]))
+    for epoch in range(2):
+        samples.set_epoch(epoch)
+        for index in torch.randperm(len(samples)).split(12):
+            batch = [samples[int(number)] for number in index]
+            logits = network(torch.stack([torch.as_tensor(sample["image"]) for sample in batch]))
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits, torch.stack([sample["label"] for sample in batch])).backward()
+            optimizer.step()
+    return network.state_dict()
+
+
+def test_training_ends_with_the_weights_of_the_true_tags(tmp_path: Path) -> None:
+    truth = write_dataset(tmp_path / "truth", {"training": 4})
+    items = load_datalist(truth, "training")
+    root = Path(shutil.copytree(truth / "images", tmp_path / "images"))
+    asker = Asker(root)
+    asker.client.post("/api/splits", json={"patient": ".*", "validation": 0, "test": 0, "seed": 0})
+    for item in items:
+        ranges = ranges_of(slice_tags(item))
+        confirm(asker, Path(item["case"]).name, *[list(pair) for pair in ranges])
+    asker.session.stop()
+    tagged = load_datalist(root, "training")
+    assert [item["slice_labels"] for item in tagged] == [slice_tags(item) for item in items]
+    expected, found = trained(items), trained(tagged)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_pattern_of_images(tmp_path: Path) -> None:

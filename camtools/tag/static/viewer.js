@@ -68,7 +68,7 @@ export class Viewer {
   draw() {
     if (!this.volume) return;
     this.volume.planes.forEach((plane, axis) => this.drawOne(plane, axis));
-    this.planes.ahead(0, this.at[0]);
+    if (this.pictures[0].index === this.at[0]) this.planes.ahead(0, this.at[0]); // never before the plane asked for
   }
 
   drawOne(plane, axis) {
