@@ -48,11 +48,15 @@ export class Planes {
     return promise;
   }
 
-  ahead(axis, index) {
+  // One at a time, so that a plane that is asked for never waits for many.
+  async ahead(axis, index) {
+    this.turn = (this.turn || 0) + 1;
+    const { turn } = this;
     const count = this.volume.planes[axis].count;
     for (let step = 1; step <= AHEAD; step += 1) {
       const next = index + this.direction * step;
-      if (next >= 0 && next < count) this.load(axis, next).catch(() => {});
+      if (next < 0 || next >= count || turn !== this.turn) return;
+      await this.load(axis, next).catch(() => {});
     }
   }
 

@@ -23,10 +23,12 @@ export class Strip {
     this.volume = volume;
     this.thumbs = null;
     this.pictures = null;
+    this.together = null;
   }
 
   setThumbs(thumbs) {
     this.thumbs = thumbs;
+    this.together = null;
     const [count, rows, columns] = this.volume.thumb;
     this.pictures = Array.from({ length: count }, (_, index) => {
       const canvas = new OffscreenCanvas(columns, rows);
@@ -89,7 +91,7 @@ export class Strip {
     context.fillStyle = "#171b21";
     context.fillRect(0, 0, width, height);
     const bar = height - BAR * ratio;
-    this.drawThumbs(context, width, bar, ratio);
+    if (this.pictures) context.drawImage(this.allThumbs(width, bar, ratio), 0, 0);
     this.drawBar(context, width, bar, height, ratio);
     const step = width / volume.slices;
     context.strokeStyle = "#fff";
@@ -97,8 +99,15 @@ export class Strip {
     context.strokeRect(k * step, ratio, Math.max(step, 3 * ratio), height - 2 * ratio);
   }
 
+  // All of them in one picture, made once for a width of the page.
+  allThumbs(width, height, ratio) {
+    if (this.together?.width === width && this.together.height === height) return this.together;
+    this.together = new OffscreenCanvas(width, height);
+    this.drawThumbs(this.together.getContext("2d"), width, height, ratio);
+    return this.together;
+  }
+
   drawThumbs(context, width, height, ratio) {
-    if (!this.pictures) return;
     const count = this.volume.slices;
     const [, rows, columns] = this.volume.thumb;
     const shown = Math.max(1, Math.min(count, Math.floor(width / (NARROWEST * ratio))));

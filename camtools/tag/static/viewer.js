@@ -79,7 +79,9 @@ export class Viewer {
     if (kept.index !== index) {
       const volume = this.volume;
       const voxels = this.planes.get(axis, index, () => {
-        if (this.volume === volume && this.at[axis] === index) this.draw();
+        if (this.volume !== volume || this.at[axis] !== index) return;
+        this.drawOne(plane, axis);
+        if (axis === 0) this.planes.ahead(0, index);
       });
       if (voxels) this.pictures[axis] = { index, picture: paint(voxels, plane.size, this.table, volume.colour) };
       else if (kept.picture) return; // the plane before stays until this one is here
