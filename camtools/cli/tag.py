@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from camtools.cli.errors import plain_errors
+from camtools.cli.common import plain_errors
 
 __all__ = ["tag"]
 

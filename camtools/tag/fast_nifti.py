@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from camtools.data.errors import DataError
 from camtools.data.geometry import SliceAxis, resolve_slice_axis, turn_to_slices
-from camtools.data.headers import header_affine
+from camtools.data.headers import header_geometry
 from camtools.data.nifti_files import read_nifti
 
 __all__ = ["read_as_stored"]
@@ -19,7 +19,7 @@ __all__ = ["read_as_stored"]
 def read_as_stored(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """A 3D NIfTI volume with the slice axis last and the in-plane axes along R, A, S, as a view of what was read.
 
-    The voxels and the affine are those of :func:`camtools.transforms.whole_volume`, in a fifth of the memory.
+    The voxels and the affine are those of :func:`camtools.transforms.PrepareVolumed`, in a fifth of the memory.
 
     Returns:
         Voxels ``(X, Y, Z)`` and the affine; None for every other or unusable file, about which
@@ -28,14 +28,15 @@ def read_as_stored(path: Path, slice_axis: SliceAxis) -> tuple[NDArray[Any], NDA
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return None
     try:
-        affine = header_affine(path)
+        geometry = header_geometry(path)
         values, _ = read_nifti(path)
     except (DataError, OSError, MemoryError):
         return None
-    if affine is None or values.ndim != 3 or values.size == 0:
+    if geometry is None or values.ndim != 3 or values.size == 0:
         return None
     if not all(np.isfinite(values[..., index]).all() for index in range(values.shape[2])):
         return None
+    affine = geometry[0]
     axis = resolve_slice_axis(affine, values.shape, slice_axis)
     order, flips = turn_to_slices(affine, axis)
     step = np.zeros((4, 4))  # from voxels of the result to voxels of the file

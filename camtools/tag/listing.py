@@ -14,11 +14,11 @@ from typing import Any
 
 from camtools.data.datalist import load_datalist
 from camtools.data.errors import DataError, reason
+from camtools.data.file_kinds import is_photograph
 from camtools.data.folders import check_file, list_volumes
 from camtools.data.geometry import SliceAxis, resolve_slice_axis
 from camtools.data.headers import header_geometry
 from camtools.data.slicing import dataset_slice_axis
-from camtools.data.suffixes import is_photograph
 
 __all__ = ["OWN_KEY", "TagFolder", "TagVolume", "own_dataset", "read_folder"]
 

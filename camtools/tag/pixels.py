@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camtools.data.errors import DataError, reason
+from camtools.data.file_kinds import is_photograph
 from camtools.data.geometry import SliceAxis
-from camtools.data.suffixes import is_photograph
 from camtools.tag.fast_nifti import read_as_stored
 from camtools.tag.planes import Plane, photograph_plane, planes_of
 
@@ -92,10 +92,10 @@ def read_pixels(path: Path, slice_axis: SliceAxis = None, pixel_size: float | No
 
 
 def _prepared(path: Path, slice_axis: SliceAxis, pixel_size: float | None) -> Any:
-    from camtools.transforms import whole_volume
+    from camtools.transforms import PrepareVolumed
 
     try:
-        return whole_volume(pixel_size, slice_axis)({"image": str(path)})["image"]
+        return PrepareVolumed(pixel_size, slice_axis)({"image": str(path)})["image"]
     except RuntimeError as error:  # MONAI's, around the one that says what is wrong
         raise DataError(reason(error)) from error
 

@@ -95,7 +95,7 @@ class Suggestions:
                 write_json({"classifier": self._stamp, "volumes": known}, path)
         except Exception as error:
             self.problem = f"No suggestions: {reason(error)}"
-            logger.exception("Suggestions ended")
+            logger.warning("%s", self.problem)
 
     def _take_known(self, path: Path, folder: TagFolder) -> dict[str, Any]:
         content = read_json_object(path)[0] or {}

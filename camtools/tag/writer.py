@@ -139,7 +139,7 @@ class ResultWriter:
             self.problem = ""
         except (OSError, ValueError, RuntimeError) as error:
             self.problem = f"{reason(error)} Tags are safe in {self.folder.state_dir.name} meanwhile."
-            logger.exception("Results could not be written")
+            logger.warning("Results could not be written: %s", self.problem)
 
     def _work(self) -> None:
         while not self._ending.is_set():

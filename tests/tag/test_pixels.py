@@ -14,7 +14,7 @@ from camtools.tag.cache import PixelCache
 from camtools.tag.fast_nifti import read_as_stored
 from camtools.tag.pixels import Pixels, read_pixels
 from camtools.tag.planes import planes_of
-from camtools.transforms import whole_volume
+from camtools.transforms import PrepareVolumed
 from tests.conftest import oblique_affine, write_volume
 
 
@@ -24,7 +24,7 @@ def test_voxels_are_those_of_training(tmp_path: Path, slice_axis: object, flips:
     values = np.random.default_rng(0).integers(-100, 900, (7, 8, 9)).astype(np.int16)
     path = write_volume(tmp_path / "a.nii.gz", values, oblique_affine((1.0, 1.5, 4.0), flips))
     found = read_as_stored(Path(path), slice_axis)  # type: ignore[arg-type]
-    expected = whole_volume(None, slice_axis)({"image": path})["image"]  # type: ignore[arg-type]
+    expected = PrepareVolumed(None, slice_axis)({"image": path})["image"]  # type: ignore[arg-type]
     assert found is not None
     np.testing.assert_array_equal(found[0], expected[0].numpy())
     np.testing.assert_allclose(found[1], np.asarray(expected.affine), atol=1e-5)
@@ -139,5 +139,5 @@ def test_damaged_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="truncated or damaged"):
         read_pixels(path)
     nib.save(nib.Nifti1Image(np.ones((4, 5, 6, 2), np.float32), np.eye(4)), path)
-    with pytest.raises(DataError, match="expected one 3D volume"):
+    with pytest.raises(DataError, match="Expected one 3D volume"):
         read_pixels(path)

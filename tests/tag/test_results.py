@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from monai.transforms import Compose
 
 from camtools.data import SliceDataset, load_datalist
 from camtools.data.errors import DataError
-from camtools.data.volumes import slice_tags
+from camtools.data.tags import slice_tags
 from camtools.networks import VGG16CAM
 from camtools.tag.listing import read_folder
 from camtools.tag.ranges import ranges_of
 from camtools.tag.splits import SplitSettings, default_pattern, draw, patients_of
-from camtools.transforms import ScaleSlicesd, whole_volume
+from camtools.transforms import PrepareVolumed, ScaleSlicesd
 from tests.conftest import write_dataset
 from tests.tag.helpers import Asker, rows_of, write_folder
 
@@ -168,7 +167,7 @@ def trained(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     network = VGG16CAM(in_channels=1, num_classes=2, width=0.0625, norm="batch")
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-    samples = SliceDataset(items, Compose([whole_volume(), ScaleSlicesd("image")]))
+    samples = SliceDataset(items, PrepareVolumed(intensity=ScaleSlicesd("image")))
     for epoch in range(2):
         samples.set_epoch(epoch)
         for index in torch.randperm(len(samples)).split(12):

@@ -25,9 +25,9 @@ const TAGGING = [
   ["1", "Everywhere: all slices show it", (app) => app.tag("everywhere"), "Everywhere"],
 ];
 const PATCH_TAGGING = [
-  ["0 1 2 3 4 5 6 7 8 9", "This class for the patch, and on to the next", (app, key) => app.patches.set([Number(key)])],
-  ["m", "All classes for the patch, and on to the next", (app) => app.patches.set(app.patches.all())],
-  ["Space", "The classes last used for the patch, and on", (app) => app.patches.set(app.patches.brush)],
+  ["0 1 2 3 4 5 6 7 8 9", "This class for the patch, and move to the next", (app, key) => app.patches.set([Number(key)])],
+  ["m", "All classes for the patch, and move to the next", (app) => app.patches.set(app.patches.all())],
+  ["Space", "The classes last used for the patch, and move to the next", (app) => app.patches.set(app.patches.brush)],
   ["f", "The classes last used for all patches of the slice without one", (app) => app.patches.fill(), "Fill the rest"],
   ["Backspace Delete", "Take the classes of the patch away", (app) => app.patches.clear(), "Remove"],
 ];
