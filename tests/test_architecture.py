@@ -22,7 +22,6 @@ NOT_YET = {
     "data/test_fuzz_files.py",
     "label/test_label.py",
     "report/test_browser.py",
-    "tag/test_browser.py",
     "report/test_pictures.py",
     "report/test_views.py",
 }
