@@ -16,9 +16,6 @@ TESTS = Path(__file__).parent
 EXCEPTIONS = {"networks/test_class_maps.py", "test_architecture.py", "test_contributing.py", "test_docs.py"}
 # files still to be renamed after the module that they test
 NOT_YET = {
-    "cams/test_gradient_maps.py",
-    "cams/test_images.py",
-    "crf/test_crf.py",
     "data/test_fuzz_files.py",
     "label/test_label.py",
     "report/test_browser.py",

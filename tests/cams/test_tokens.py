@@ -113,17 +113,17 @@ def test_methods_that_change_the_image_or_a_channel_match_reference(kind, vit, i
         return spatial_from_tokens(values, (4, 4)) if kind == "vit" else spatial_from_last(values)
 
     reshape = Tokens() if kind == "vit" else None
-    for image in images:
-        activation, _ = output_and_gradient(model, layer, image, 1)
-        for cam_class, reference in (
-            (ScoreCAM, reference_token_score_cam(model, activation, image, 1, read)),
-            (AblationCAM, reference_token_ablation_cam(model, layer, activation, image, 1, read)),
-        ):
-            found = cam_class(model, [layer], reshape=reshape)(image[None], 1)[0, 0]
-            torch.testing.assert_close(found, reference_bilinear(reference, 32, 32).float(), rtol=1e-4, atol=1e-6)
-        cam = CfdCAM(model, [layer], scales=(1.0,), scale_by_confidence=False, reshape=reshape)
-        expected = reference_token_cfd_cam(model, activation, image, 1, read)
-        torch.testing.assert_close(cam(image[None], 1)[0, 0], expected.float(), rtol=1e-4, atol=1e-5)
+    image = images[0]
+    activation, _ = output_and_gradient(model, layer, image, 1)
+    for cam_class, reference in (
+        (ScoreCAM, reference_token_score_cam(model, activation, image, 1, read)),
+        (AblationCAM, reference_token_ablation_cam(model, layer, activation, image, 1, read)),
+    ):
+        found = cam_class(model, [layer], reshape=reshape)(image[None], 1)[0, 0]
+        torch.testing.assert_close(found, reference_bilinear(reference, 32, 32).float(), rtol=1e-4, atol=1e-6)
+    cam = CfdCAM(model, [layer], scales=(1.0,), scale_by_confidence=False, reshape=reshape)
+    expected = reference_token_cfd_cam(model, activation, image, 1, read)
+    torch.testing.assert_close(cam(image[None], 1)[0, 0], expected.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_cam_of_swin_is_grad_cam_times_the_number_of_positions(images):

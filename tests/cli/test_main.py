@@ -10,6 +10,7 @@ from camtools.cli import app
 from camtools.metrics import SegmentationScores
 from camtools.scores.metrics_csv import MetricsRow, write_metrics
 from tests.bundles.conftest import UMCAM
+from tests.conftest import write_dataset
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -66,8 +67,9 @@ def test_report_of_a_folder(tmp_path: Path) -> None:
     assert "Wrote" in output
 
 
-def test_ablate_runs_the_methods_and_prints_both_splits(blob_dataset: Path, tmp_path: Path) -> None:
-    overrides = {**UMCAM.tiny, "dataset_dir": blob_dataset, "export_dir": tmp_path / "models", "pixel_size": "null"}
+def test_ablate_runs_the_methods_and_prints_both_splits(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "data", {"training": 1, "validation": 1, "test": 1})
+    overrides = {**UMCAM.tiny, "dataset_dir": dataset, "export_dir": tmp_path / "models", "pixel_size": "null"}
     pairs = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
     train = str(UMCAM.configs / "train.yaml")
     output_dir = str(tmp_path / "runs")

@@ -240,7 +240,7 @@ def test_cuda_backends_match_the_cpu(backend, shape):
         torch.testing.assert_close(distance.cpu(), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 6, 9), (1, 1, 4, 1), (1, 1, 1, 5)])
+@pytest.mark.parametrize("shape", [(2, 2, 3, 5), (1, 1, 4, 1), (1, 1, 1, 5)])
 def test_triton_kernel_interpreted(shape, monkeypatch):
     """The kernel's arithmetic without a GPU: triton's interpreter runs it on the CPU."""
     pytest.importorskip("triton")

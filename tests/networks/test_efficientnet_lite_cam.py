@@ -185,9 +185,8 @@ def test_pspnet_on_its_layers_trains_and_is_scripted() -> None:
     torch.testing.assert_close(scripted(images), segmenter(images))
 
 
-@pytest.mark.parametrize("output_stride", [8, 32])
-def test_scripted_model_gives_the_same_logits(weights: Path, output_stride: int) -> None:
-    model = EfficientNetLite0CAM(output_stride=output_stride, pretrained=weights).eval()
+def test_scripted_model_gives_the_same_logits(weights: Path) -> None:
+    model = EfficientNetLite0CAM(output_stride=16, pretrained=weights).eval()  # strided and dilated stages
     scripted = torch.jit.script(model)
     for size in [(64, 48), (45, 51)]:
         images = torch.rand(2, 3, *size)

@@ -94,14 +94,15 @@ def test_every_parameter_takes_part(name: str, auxiliary: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-@pytest.mark.parametrize("auxiliary", [True, False])
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize(("name", "auxiliary"), [(name, index % 2 == 0) for index, name in enumerate(CLASSIFIERS)])
 def test_scripted_segmenter_gives_the_same_logits(name: str, auxiliary: bool) -> None:
     model = segmenter(name, auxiliary=auxiliary)
     scripted = torch.jit.script(model)
     for training in (True, False):
         batch = images()
-        torch.testing.assert_close(scripted.train(training)(batch), model.train(training)(batch), rtol=1e-4, atol=1e-4)
+        with torch.jit.optimized_execution(False):  # optimising the graph takes longer than running it
+            logits = scripted.train(training)(batch)
+        torch.testing.assert_close(logits, model.train(training)(batch), rtol=1e-4, atol=1e-4)
     with pytest.raises(torch.jit.Error, match="at least 2 images per batch"):
         scripted.train()(images(1))
 
@@ -188,9 +189,9 @@ def test_backbone_is_checked() -> None:
 
 def test_learns_to_segment() -> None:
     model = PSPNet(ResNet38(width=0.03125, in_channels=1), channels=16)
-    labels = torch.zeros(8, 1, 32, 32, dtype=torch.long)
+    labels = torch.zeros(4, 1, 32, 32, dtype=torch.long)
     labels[:, :, 8:24, 8:16] = 1
-    batch = 0.3 * torch.rand(8, 1, 32, 32) + 0.5 * labels
+    batch = 0.3 * torch.rand(4, 1, 32, 32) + 0.5 * labels
     optimizer, loss = torch.optim.Adam(model.parameters(), lr=3e-3), AuxiliaryLoss(OEEMLoss())
     first = last = None
     for _ in range(20):

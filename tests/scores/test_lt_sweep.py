@@ -176,7 +176,12 @@ def test_command_writes_tables_and_plot(tmp_path: Path) -> None:
     assert "Error: split: expected validation or test, found 'training'" in failed.output
 
 
-def test_batch_size_changes_nothing(classifier: TrainedClassifier, sweep: LTSweep) -> None:
+def test_batch_size_changes_nothing(
+    classifier: TrainedClassifier, sweep: LTSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("camtools.scores.lt_sweep.PERCENTILES", (20,))  # one percentile stands for all
     single = sweep_lt(classifier, batch_size=1)
     for method, counts in sweep.untruncated.items():
         assert scores(single.untruncated[method]) == pytest.approx(scores(counts), abs=3e-3)
+        truncated = sweep.truncated[method][PERCENTILES.index(20)]
+        assert scores(single.truncated[method][0]) == pytest.approx(scores(truncated), abs=3e-3)

@@ -1,3 +1,5 @@
+"""Methods that weight activations by their gradients: LayerCAM, and what Grad-CAM++ and XGrad-CAM share with it."""
+
 from __future__ import annotations
 
 import copy
@@ -7,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
-from camtools.cams import GradCAMpp, LayerCAM, XGradCAM, grad_cam, grad_cam_pp, layer_cam, xgrad_cam
+from camtools.cams import GradCAMpp, LayerCAM, XGradCAM, grad_cam_pp, layer_cam, xgrad_cam
 from tests.cam_models import ANY_LAYER_CLASSES, LAYERS, Classifier
 from tests.reference.cams import activation_and_gradient
 from tests.reference.gradient_maps import (
@@ -18,6 +20,8 @@ from tests.reference.gradient_maps import (
 )
 
 CLASSES = {GradCAMpp: reference_grad_cam_pp, XGradCAM: reference_xgrad_cam, LayerCAM: reference_layer_cam}
+
+
 FUNCTIONS = {grad_cam_pp: reference_grad_cam_pp, xgrad_cam: reference_xgrad_cam, layer_cam: reference_layer_cam}
 
 
@@ -81,50 +85,6 @@ def test_functions_compute_half_precision_in_float32(function, dtype):
     torch.testing.assert_close(
         function(activations.contiguous(memory_format=last), gradients.contiguous(memory_format=last)), expected
     )
-
-
-def test_grad_cam_pp_is_made_of_the_derivatives_of_the_exponential_score():
-    activations, gradients = torch.randn(2, 3).double(), torch.randn(2, 3).double()
-    expected = torch.zeros(3).double()
-    for k in range(2):
-        weight = 0.0
-        for i in range(3):
-            step = torch.zeros((), dtype=torch.float64, requires_grad=True)
-            score = ((activations * gradients).sum() + gradients[k, i] * step).exp()
-            (first,) = torch.autograd.grad(score, step, create_graph=True)
-            (second,) = torch.autograd.grad(first, step, create_graph=True)
-            (third,) = torch.autograd.grad(second, step)
-            weight += second / (2 * second + activations[k].sum() * third) * first.relu()
-        expected += (weight * activations[k]).detach()
-    factor = (activations * gradients).sum().exp()
-    torch.testing.assert_close(factor * grad_cam_pp(activations[None], gradients[None])[0, 0], expected.relu())
-
-
-def test_grad_cam_pp_zero_denominator_counts_zero():
-    activations = torch.tensor([[[-3.0, 1.0, 1.0]]])  # sum -1: the divided denominator of gradient 2 is 2 - 2 = 0
-    gradients = torch.tensor([[[2.0, 0.0, 1.0]]])  # weight 0 + 0 + 1 / (2 - 1)
-    torch.testing.assert_close(grad_cam_pp(activations, gradients), torch.tensor([[[0.0, 1.0, 1.0]]]))
-    assert not grad_cam_pp(activations, torch.zeros(1, 1, 3)).any()
-
-
-def test_grad_cam_pp_small_gradients_do_not_underflow():
-    activations, gradients = torch.rand(1, 2, 4), 1e-30 * torch.rand(1, 2, 4)  # their squares are 0 in float32
-    limit = grad_cam(activations, 4 * gradients) / 2  # alpha tends to 1 / 2 as the gradient tends to 0
-    torch.testing.assert_close(grad_cam_pp(activations, gradients), limit, rtol=1e-5, atol=0)
-    assert limit.all()
-
-
-def test_xgrad_cam_channel_that_sums_to_zero_has_weight_zero():
-    activations = torch.tensor([[[0.0, 0.0], [1.0, -1.0], [1.0, 3.0]]])
-    gradients = torch.tensor([[[5.0, 5.0], [5.0, 2.0], [1.0, 1.0]]])
-    torch.testing.assert_close(xgrad_cam(activations, gradients), torch.tensor([[[1.0, 3.0]]]))
-
-
-def test_xgrad_cam_conserves_the_sum():
-    activations, gradients = torch.rand(2, 5, 6, 7), torch.rand(2, 5, 6, 7)
-    torch.testing.assert_close(xgrad_cam(activations, gradients).sum(), (activations * gradients).sum())
-    constant = torch.randn(2, 5, 1, 1).expand(2, 5, 6, 7)
-    torch.testing.assert_close(xgrad_cam(activations, constant), grad_cam(activations, constant))
 
 
 @pytest.mark.parametrize("cam_class", CLASSES)
