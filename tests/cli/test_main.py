@@ -39,7 +39,7 @@ def test_every_command_tunes_the_process(tmp_path: Path, monkeypatch: pytest.Mon
 def test_unknown_kind_lists_the_kinds(tmp_path: Path) -> None:
     code, output = invoke("phantom", "--kind", "unicorn", "--out", str(tmp_path / "x"))
     assert code == 1
-    assert "expected one of ['fetal_brain', 'gland', 'tumour']" in output
+    assert "Expected a kind of phantom (fetal_brain, gland, tumour), found 'unicorn'" in output
 
 
 def write_run(folder: Path, dice: float) -> str:

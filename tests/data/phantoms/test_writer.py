@@ -22,6 +22,9 @@ def voxels(path: Path) -> np.ndarray[Any, Any]:
     return array
 
 
+TINY = Phantom(np.ones((4, 4, 2), np.int16), np.ones((4, 4, 2), np.uint8), np.eye(4))
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantoms("fetal_brain", tmp_path_factory.mktemp("phantoms") / "brains", n=4, seed=7).parent
@@ -75,8 +78,7 @@ def test_a_volume_depends_on_seed_and_index_only(dataset: Path, tmp_path: Path) 
 def test_every_split_holds_a_volume(
     n: int, splits: tuple[float, float, float], sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = Phantom(np.ones((4, 4, 2), np.int16), np.ones((4, 4, 2), np.uint8), np.eye(4))
-    monkeypatch.setattr(writer, "make_phantom", lambda kind, seed: tiny)
+    monkeypatch.setattr(writer, "make_phantom", lambda kind, seed: TINY)
     content = json.loads(write_phantoms("fetal_brain", tmp_path / "out", n, splits=splits).read_text())
     assert [len(content[split]) for split in ("training", "validation", "test")] == sizes
     images = [item["image"] for split in ("training", "validation", "test") for item in content[split]]
@@ -92,7 +94,8 @@ def test_refuses_a_folder_with_content(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_accepts_an_empty_folder_and_absent_parents(tmp_path: Path) -> None:
+def test_accepts_an_empty_folder_and_absent_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "make_phantom", lambda kind, seed: TINY)
     (tmp_path / "empty").mkdir()
     assert write_phantoms("fetal_brain", tmp_path / "empty", n=3) == tmp_path / "empty" / "dataset.json"
     assert write_phantoms("fetal_brain", tmp_path / "a" / "b", n=3).is_file()
