@@ -92,7 +92,7 @@ def test_items_without_tags_and_mask(tmp_path: Path) -> None:
     bare = {"image": write_volume(tmp_path / "a.nii.gz", np.zeros((4, 4, 2), np.uint8))}
     splits = Splits([bare])
     assert splits.tagged() == []
-    with pytest.raises(DataError, match="neither slice tags nor a mask"):
+    with pytest.raises(DataError, match="Expected slice tags or a mask, found neither"):
         splits.tagged(splits.training)
 
 

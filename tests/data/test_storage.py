@@ -150,7 +150,7 @@ def test_paths_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "file/x.json", r"file/x.*: (Not a directory|File exists). A file is where a folder is expected"),
         (tmp_path / "file/y/x.json", r": Not a directory. A file is where a folder is expected"),
-        (tmp_path / "folder/x.json", r"folder/x.json: Is a directory. A folder lies where the file is expected"),
+        (tmp_path / "folder/x.json", r"folder/x.json: Is a directory. A folder is where the file is expected"),
         (tmp_path / ("n" * 300), r": File name too long. Rename the input, or choose a folder with a shorter path"),
     ):
         with pytest.raises(StorageError, match=message):

@@ -114,7 +114,7 @@ def test_files_elsewhere_are_not_read(client: Any, folder: Path) -> None:
     assert unknown.status_code == 400
     slide = client.post("/infer/wsi/umcam", params={"image": "case_5"}, json={})
     assert slide.status_code == 400
-    assert "which no bundle serves" in slide.json()["detail"]
+    assert "No bundle serves it" in slide.json()["detail"]
 
 
 def test_an_image_that_is_sent_is_segmented(client: Any, folder: Path) -> None:

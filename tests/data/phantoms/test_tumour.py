@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation
 from camtools.data import load_datalist, read_volume
 from camtools.data.geometry import slice_axis_of
 from camtools.data.phantoms import Phantom, make_phantom, tumour, write_phantoms
-from tests.data.phantoms.test_phantoms import best_interval_dice, scaled
+from tests.data.phantoms.test_fetal_brain import best_interval_dice, scaled
 
 SPACING = (1.0, 1.0, 5.0)
 
