@@ -65,7 +65,7 @@ def _without_suffix(name: str) -> str:
 
 
 def case_name(item: dict[str, Any]) -> str:
-    """Name of the outputs of ``item``: its ``case``, else the case of its image (:func:`case_of_file`)."""
+    """Name of the outputs of ``item``: its ``case``, else the case of its image (``case_of_file``)."""
     return str(item.get("case") or case_of_file(item["image"]))
 
 

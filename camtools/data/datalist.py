@@ -36,7 +36,7 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
         One dictionary per volume: ``image`` and ``label`` as absolute paths; ``slice_labels`` as a list of 0 and 1
         where tags are given (inline or in a CSV with the columns ``image,slice,label``); ``patch_labels`` where the
         tags of patches are given (:class:`camtools.data.PatchTagger`); and ``case``, a name that is unique over all
-        splits (by default :func:`camtools.data.case_names.case_of_file`).
+        splits (by default ``camtools.data.case_names.case_of_file``).
 
     Raises:
         DataError: ``dataset.json`` is missing or malformed (see ``read_dataset_json``), names a file that does not

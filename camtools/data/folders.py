@@ -37,7 +37,7 @@ def files_below(root: str | Path) -> list[Path]:
 def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
     """Items with the absolute path and the case of every image file below ``folder``, sorted.
 
-    See :func:`files_below` for the files and :func:`camtools.data.case_names.case_of_file` for the cases.
+    See ``files_below`` for the files and ``camtools.data.case_names.case_of_file`` for the cases.
 
     Raises:
         DataError: the folder does not exist, has no image, cannot be read, or has two files of one case.
