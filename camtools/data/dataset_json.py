@@ -13,12 +13,12 @@ from typing import Any
 
 from camtools.data.case_names import case_clashes, case_of_file
 from camtools.data.dataset_items import item_problems, nearest_name, unknown_keys
+from camtools.data.dividing import SPLIT_NAMES
 from camtools.data.errors import DataError, warn_once
 from camtools.data.file_kinds import is_image_name
 
 __all__ = ["SPLIT_NAMES", "ListedItem", "raise_problems", "read_dataset_json"]
 
-SPLIT_NAMES = ("training", "validation", "test")
 _OTHER_NAMES = {
     "train": "training",
     "tr": "training",

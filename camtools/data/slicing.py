@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.case_names import case_name
-from camtools.data.errors import DataError
 from camtools.data.geometry import (
     AUTO,
     PLANES,
@@ -148,10 +147,7 @@ def _stamp(path: Any) -> tuple[int, int]:
 @cache
 def _said_by(path: str, size: int, changed: int) -> tuple[str, bool] | None:
     """Plane that a header indicates, and whether it is clear. None for 2D images and for files that cannot be read."""
-    try:
-        found = header_geometry(path)
-    except DataError:
-        return None
+    found = header_geometry(path)
     if found is None or len(found[1]) < 3 or 1 in found[1]:
         return None
     affine, shape = found

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from camtools.data.dividing import SPLIT_NAMES
 from camtools.data.phantoms import write_phantoms
 from camtools.patches import PatchGrid
 from camtools.tag.ranges import ranges_of
@@ -23,7 +24,6 @@ pytest.importorskip("uvicorn", reason="needs the extra 'tag'")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it drives the browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install it to test the page")
 
-SPLITS = ("training", "validation", "test")
 Open = Callable[..., Tagger]
 
 
@@ -82,7 +82,7 @@ def tag_one(tagger: Tagger, tags: list[int]) -> None:
 def test_twenty_volumes_by_keys(tmp_path: Path, serve: Any, visit: Open, record_property: Any) -> None:
     write_phantoms("fetal_brain", tmp_path / "phantoms", n=20)
     content = json.loads((tmp_path / "phantoms/dataset.json").read_text())
-    truth = {Path(item["image"]).name: item["slice_labels"] for split in SPLITS for item in content[split]}
+    truth = {Path(item["image"]).name: item["slice_labels"] for split in SPLIT_NAMES for item in content[split]}
     root = Path(shutil.copytree(tmp_path / "phantoms/images", tmp_path / "images"))
     server = serve(root)
     tagger = visit(server.address)
@@ -126,7 +126,7 @@ def test_twenty_volumes_by_keys(tmp_path: Path, serve: Any, visit: Open, record_
     tagger.errors = []
     assert rows_of(root / "tags.csv") == truth
     listed = json.loads((root / "dataset.json").read_text())
-    assert {split: len(listed[split]) for split in SPLITS} == {"training": 16, "validation": 4, "test": 0}
+    assert {split: len(listed[split]) for split in SPLIT_NAMES} == {"training": 16, "validation": 4, "test": 0}
     assert not (root / "tags.csv").is_symlink()
 
 
