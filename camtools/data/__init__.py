@@ -7,18 +7,22 @@ from camtools.data.geometry import slices_to_volume, stacking_axis, volume_to_sl
 from camtools.data.patch_dataset import PatchDataset
 from camtools.data.patch_tags import PatchTagger
 from camtools.data.shards import shard_folder, shard_items
+from camtools.data.slice_cache import SliceCache
 from camtools.data.slice_dataset import SliceDataset
 from camtools.data.slicing import dataset_slice_axis
 from camtools.data.splits import Splits
 from camtools.data.tags import slice_tags
+from camtools.data.volume_dataset import VolumeDataset
 from camtools.data.volumes import read_volume
 
 __all__ = [
     "DataError",
     "PatchDataset",
     "PatchTagger",
+    "SliceCache",
     "SliceDataset",
     "Splits",
+    "VolumeDataset",
     "builtin_dataset",
     "case_name",
     "dataset_slice_axis",

@@ -4,28 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from monai.data import get_track_meta, set_track_meta
-from monai.transforms import Compose
+from monai.transforms import Compose, Randomizable
 from torch.utils.data import Dataset
 
-from camtools.data.geometry import volume_to_slices
+from camtools.data.slice_cache import SliceCache, prepared_slices
+from camtools.data.stored_slices import StoredSlices
 
-__all__ = ["VolumeSamples"]
+__all__ = ["BatchTransform", "VolumeSamples"]
+
+Slices = Mapping[str, torch.Tensor | StoredSlices]
+
+
+class BatchTransform(Protocol):
+    """Random transform of whole batches on the device, such as :class:`camtools.augment.Augmentation`."""
+
+    def set_epoch(self, epoch: int, samples: int, seed: int) -> None:
+        """Fix the random draws of all samples of one epoch."""
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Transform a batch."""
 
 
 class VolumeSamples(Dataset[dict[str, Any]]):
     """Base of datasets whose samples are parts of volumes.
 
-    A volume is prepared when one of its samples is first needed, and then stays in memory.
+    A volume is prepared when one of its samples is first needed. Its slices then stay on the disk, or in memory
+    without a cache.
 
     Args:
         data: volume items.
         prepare: dictionary transforms of the whole volume, applied once. They must put the slice axis last.
-        transform: dictionary transforms of one sample, applied on every access (augmentation).
-        seed: fixes the random draws of ``transform``, together with the epoch (:meth:`set_epoch`).
+        transform: dictionary transforms of one sample, applied on every access.
+        seed: fixes all random draws, together with the epoch (:meth:`set_epoch`) and the number of the sample.
+        cache: keeps the prepared slices on the disk; None keeps them in memory.
+        augmentation: random transform of whole batches. :class:`camtools.engine.NetworkTrainer` applies it on the
+            device of the network, and samples of different sizes may then share a batch.
+
+    Each sample also holds its number, ``index``, on which the draws of the augmentation depend.
     """
 
     def __init__(
@@ -34,33 +54,59 @@ class VolumeSamples(Dataset[dict[str, Any]]):
         prepare: Callable[[Any], Any],
         transform: Callable[[Any], Any] | None,
         seed: int,
+        cache: SliceCache | None = None,
+        augmentation: BatchTransform | None = None,
     ) -> None:
         self.data = list(data)
         self.prepare = prepare
         self.transform = transform
         self.seed = seed
-        self._slices: dict[int, dict[str, torch.Tensor]] = {}
-        self.set_epoch(0)
+        self.cache = cache
+        self.augmentation = augmentation
+        self._slices: dict[int, Slices] = {}
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # also seen by running worker processes
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """One sample before ``transform``."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        try:
+            sample = self.sample(index)
+        except FileNotFoundError:  # the cache was removed: prepare its volumes again
+            self._slices.clear()
+            sample = self.sample(index)
+        return self._transformed(sample, index) | {"index": index}
 
     def set_epoch(self, epoch: int) -> None:
-        """Fix the random draws of the augmentation for one epoch, so that a resumed training repeats them."""
-        if isinstance(self.transform, Compose):
-            self.transform.set_random_state(seed=self.seed + 1000 * epoch)
+        """Fix the random draws for one epoch, so that a resumed training repeats them."""
+        self._epoch.fill_(epoch)
+        if self.augmentation is not None:
+            self.augmentation.set_epoch(epoch, len(self), self.seed)
 
     def files(self, item: dict[str, Any]) -> dict[str, str]:
         """Files of a volume to prepare, by key. The mask is never one of them."""
         return {"image": item["image"]}
 
-    def slices(self, volume: int) -> dict[str, torch.Tensor]:
+    def slices(self, volume: int) -> Slices:
         """Prepared slices ``(Z, C, X, Y)`` of a volume, by key."""
         if volume not in self._slices:
             files = self.files(self.data[volume])
-            prepared = self.prepare(files)
-            self._slices[volume] = {key: _contiguous_slices(prepared[key]) for key in files}
+            if self.cache is None:
+                self._slices[volume] = prepared_slices(files, self.prepare)
+            else:
+                self._slices[volume] = self.cache.slices(files, self.prepare)
         return self._slices[volume]
 
-    def augmented(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply the augmentation to a copy of a sample, since some MONAI transforms change their input."""
+    def add_slices(self, found: Mapping[int, Slices]) -> None:
+        """Use slices by number of the volume that other processes have prepared."""
+        self._slices.update(found)
+
+    def _transformed(self, sample: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Apply ``transform`` to a copy of a sample, since some MONAI transforms change their input."""
         copied = dict(sample)
         for key, value in sample.items():
             if isinstance(value, torch.Tensor):
@@ -68,6 +114,9 @@ class VolumeSamples(Dataset[dict[str, Any]]):
         # not "if self.transform": len() of MONAI's Compose reseeds its transforms
         if self.transform is None:
             return copied
+        if isinstance(self.transform, Compose | Randomizable):
+            numbers = np.random.SeedSequence((self.seed, int(self._epoch), index)).generate_state(1)
+            self.transform.set_random_state(seed=int(numbers[0]))
         with _without_metadata():
             return dict(self.transform(copied))
 
@@ -81,7 +130,3 @@ def _without_metadata() -> Iterator[None]:
         yield
     finally:
         set_track_meta(before)
-
-
-def _contiguous_slices(volume: torch.Tensor) -> torch.Tensor:
-    return volume_to_slices(torch.as_tensor(volume).as_subclass(torch.Tensor)).contiguous()

@@ -10,7 +10,8 @@ import torch
 
 from camtools.data.case_names import case_name, output_file
 from camtools.data.errors import DataError
-from camtools.data.samples import VolumeSamples
+from camtools.data.samples import BatchTransform, VolumeSamples
+from camtools.data.slice_cache import SliceCache
 from camtools.data.splits import Splits
 
 __all__ = ["SliceDataset", "pseudo_label_files"]
@@ -31,21 +32,22 @@ def pseudo_label_files(
 class SliceDataset(VolumeSamples):
     """Slices of tagged volumes, each with its tag or its pseudo-label as ``label``.
 
-    A volume is prepared when one of its slices is first needed, and then stays in memory. ``splits`` adds the tags and
-    removes the masks, so a mask is never part of a sample.
+    ``splits`` adds the tags and removes the masks, so a mask is never part of a sample.
 
     Args:
         data: volume items (``image``, and ``slice_labels`` or ``label``).
         prepare: dictionary transforms of the whole volume, applied once. They must put the slice axis last.
-        transform: dictionary transforms of one slice, applied to every sample (augmentation).
+        transform: dictionary transforms of one slice, applied on every access.
         splits: gives the tags of ``data``. None uses the tags in ``data``, or derives them with the default settings.
         pseudo_label_dir: None gives the tag as ``label``, an int64 scalar. A folder gives its pseudo-labels as
             ``label``, ``(K, H, W)`` in [0, 1], one channel per entry of ``pseudo_labels``.
         pseudo_labels: kinds of pseudo-label to load, see ``pseudo_label_files``.
         repeats: samples per slice and epoch, for random crops of large images.
-        seed: fixes the random draws of ``transform``, together with the epoch (``set_epoch``).
+        seed: fixes all random draws, together with the epoch (``set_epoch``).
+        cache: keeps the prepared slices on the disk (:class:`camtools.data.SliceCache`); None keeps them in memory.
+        augmentation: random transform of whole batches on the device (:class:`camtools.augment.Augmentation`).
 
-    Each sample holds ``image (C, H, W)``, ``label``, and ``tag``.
+    Each sample holds ``image (C, H, W)``, ``label``, ``tag``, and its number ``index``.
 
     Raises:
         DataError: the tags are invalid, see :func:`camtools.data.slice_tags`.
@@ -61,8 +63,11 @@ class SliceDataset(VolumeSamples):
         pseudo_labels: Sequence[str] = ("cam", "spl"),
         repeats: int = 1,
         seed: int = 0,
+        cache: SliceCache | None = None,
+        augmentation: BatchTransform | None = None,
     ) -> None:
-        super().__init__((splits or Splits(data)).tagged(data), prepare, transform, seed)
+        tagged = (splits or Splits(data)).tagged(data)
+        super().__init__(tagged, prepare, transform, seed, cache, augmentation)
         self.pseudo_label_dir = pseudo_label_dir
         self.pseudo_labels = tuple(pseudo_labels)
         self._index: list[tuple[int, int]] = []  # volume and slice of each sample
@@ -73,7 +78,8 @@ class SliceDataset(VolumeSamples):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def sample(self, index: int) -> dict[str, Any]:
+        """One slice with its tag or pseudo-label, see ``VolumeSamples.sample``."""
         volume, k = self._index[index]
         slices = self.slices(volume)
         self._check_count(volume, len(slices["image"]))
@@ -81,7 +87,7 @@ class SliceDataset(VolumeSamples):
         label = torch.tensor(tag)
         if self.pseudo_label_dir is not None:
             label = torch.cat([slices[kind][k] for kind in self.pseudo_labels])
-        return self.augmented({"image": slices["image"][k], "tag": tag, "label": label})
+        return {"image": slices["image"][k], "tag": tag, "label": label}
 
     def _check_count(self, volume: int, slices: int) -> None:
         item = self.data[volume]

@@ -4,12 +4,13 @@ from camtools.engine.check import DatasetCheck
 from camtools.engine.config import begin_run, find_bundle_root, show_root_cause
 from camtools.engine.evaluators import slice_evaluator, volume_evaluator
 from camtools.engine.inferers import RandomSizeInferer
+from camtools.engine.loading import slice_loader
 from camtools.engine.multi_scale import MultiScaleInferer
 from camtools.engine.pipelines import VolumePipeline, VolumesFailedError
 from camtools.engine.prediction_pipeline import PredictionPipeline
 from camtools.engine.save_panel import SavePanel
 from camtools.engine.stage import run_stage
-from camtools.engine.trainer import NetworkTrainer, slice_loader
+from camtools.engine.trainer import NetworkTrainer
 
 __all__ = [
     "DatasetCheck",

@@ -10,7 +10,12 @@ import monai.bundle
 
 __all__ = ["run_methods"]
 
-SHARED = {"pretrain_dir": "pretraining", "classifier_dir": "classifier", "pseudo_label_dir": "pseudo_labels"}
+SHARED = {
+    "cache_dir": "cache",
+    "pretrain_dir": "pretraining",
+    "classifier_dir": "classifier",
+    "pseudo_label_dir": "pseudo_labels",
+}
 
 
 def run_methods(
@@ -23,7 +28,8 @@ def run_methods(
 
     Args:
         config_files: ``train.yaml`` of a bundle and overlays, in order.
-        output_dir: the runs go to ``output_dir/<method>`` and the classifier to ``output_dir/classifier``. Where the
+        output_dir: the runs go to ``output_dir/<method>``, the classifier to ``output_dir/classifier``, and prepared
+            slices to ``output_dir/cache``. Where the
             methods of the bundle share them, the pre-training goes to ``output_dir/pretraining`` and the pseudo-labels
             to ``output_dir/pseudo_labels``.
         methods: names under ``methods`` in the configuration.

@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 from ignite.metrics import Accuracy
-from monai.data import DataLoader, Dataset
+from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from monai.inferers import Inferer
 from monai.transforms import AsDiscreted, Compose
 
 from camtools.data.samples import VolumeSamples
-from camtools.engine.trainer import slice_loader
+from camtools.data.volume_dataset import VolumeDataset
+from camtools.engine.loading import slice_loader
 
 __all__ = ["right_tags", "slice_evaluator", "volume_evaluator"]
 
@@ -80,7 +81,7 @@ def slice_evaluator(
 def volume_evaluator(
     network: torch.nn.Module,
     device: torch.device | str,
-    dataset: Dataset,
+    dataset: VolumeDataset,
     inferer: Inferer,
     val_handlers: Sequence[Any] = (),
 ) -> SupervisedEvaluator | None:
@@ -89,7 +90,7 @@ def volume_evaluator(
     Args:
         network: 2D segmenter ``(B, C, H, W) -> (B, K, H, W)``.
         device: where it runs.
-        dataset: MONAI dataset of prepared volumes ``image`` with masks ``label``. The object is where ``label`` is
+        dataset: prepared volumes ``image`` with masks ``label``. The object is where ``label`` is
             above 0.5.
         inferer: how the network is run over a volume, such as ``monai.inferers.SliceInferer``.
         val_handlers: additional ignite handlers.

@@ -22,12 +22,15 @@ NEUTRAL_IDS = frozenset(
         "pretrain_dir",
         "classifier_dir",
         "pseudo_label_dir",
+        "cache_dir",
+        "cache_limit",
+        "num_workers",
         "device",
         "initial_weights",
     }
 )
 # ids whose value is always text, even if it looks like a number: a folder may be called 2024
-TEXT_IDS = NEUTRAL_IDS | {"checkpoint", "classifier_checkpoint"}
+TEXT_IDS = NEUTRAL_IDS - {"cache_limit", "num_workers"} | {"checkpoint", "classifier_checkpoint"}
 # ids whose default is a number or a truth value, and which also accept a word or a path
 ALSO_TEXT = frozenset({"seed_threshold", "pretrained"})
 EXPRESSIONS = ("$", "@", "%")

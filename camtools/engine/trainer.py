@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,39 +18,21 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import TensorBoardStatsHandler
 from monai.inferers import Inferer
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, DistributedSampler
 
 from camtools.data.files import atomic_save, write_json
 from camtools.data.samples import VolumeSamples
 from camtools.engine.checkpoints import read_checkpoint
 from camtools.engine.inferers import HalfPrecisionInferer
+from camtools.engine.loading import PrepareBatch, prepare_volumes, set_epoch
 from camtools.engine.run_locks import export_lock
 from camtools.networks import place_network
 from camtools.networks.weights import load_weights
 
-__all__ = ["NetworkTrainer", "slice_loader"]
+__all__ = ["NetworkTrainer"]
 
 logger = logging.getLogger("camtools")
 
-
-def slice_loader(
-    dataset: VolumeSamples, batch_size: int, shuffle: bool = True, num_workers: int = 0, drop_last: bool = False
-) -> DataLoader[dict[str, Any]]:
-    """Data loader over slices or patches. Several processes share the samples.
-
-    ``drop_last`` leaves out an incomplete last batch, unless it is the only one, since batch normalisation cannot train
-    on a single sample.
-    """
-    sampler: DistributedSampler[Any] | None
-    sampler = DistributedSampler(dataset, shuffle=shuffle) if idist.get_world_size() > 1 else None
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        shuffle=shuffle and sampler is None,
-        sampler=sampler,
-        num_workers=num_workers,
-        drop_last=drop_last and len(sampler or dataset) >= batch_size,  # type: ignore[arg-type]
-    )
+UPDATES = 50  # of the progress bar per epoch
 
 
 class NetworkTrainer(SupervisedTrainer):
@@ -120,6 +103,8 @@ class NetworkTrainer(SupervisedTrainer):
         if amp and evaluator is not None:
             vars(evaluator).update(_precision(amp, torch.device(device), evaluator.inferer))
         network = _distributed(network, find_unused_parameters)
+        augmentation = getattr(supervised["train_data_loader"].dataset, "augmentation", None)
+        supervised = {"prepare_batch": PrepareBatch(augmentation), "non_blocking": True} | supervised
         super().__init__(device=device, network=network, decollate=False, **supervised)
         self._attach_handlers()
 
@@ -150,7 +135,9 @@ class NetworkTrainer(SupervisedTrainer):
             idist.barrier()
 
     def _attach_handlers(self) -> None:
-        Average(output_transform=lambda output: output["loss"].detach().float()).attach(self, "loss")
+        loss = Average(output_transform=lambda output: output["loss"].detach().float(), device=self.state.device)
+        loss.attach(self, "loss")
+        self.add_event_handler(Events.STARTED, NetworkTrainer._prepare)
         self.add_event_handler(Events.STARTED, NetworkTrainer._resume)
         self.add_event_handler(Events.EPOCH_STARTED, NetworkTrainer._fix_random_draws)
         if self.lr_scheduler is not None and self.lr_interval == "iteration":
@@ -160,8 +147,14 @@ class NetworkTrainer(SupervisedTrainer):
     def _show_progress(self) -> None:
         if idist.get_rank() != 0:
             return
-        bar = ProgressBar(desc=self.name, persist=False, disable=None)
-        bar.attach(self, output_transform=lambda output: {"loss": float(output["loss"].detach())})
+        if sys.stderr.isatty():
+            # Reading the loss waits for the device, so the bar does it only some times per epoch.
+            every = max(self.state.epoch_length // UPDATES, 1)
+            ProgressBar(desc=self.name, persist=False).attach(
+                self,
+                event_name=Events.ITERATION_COMPLETED(every=every),
+                output_transform=lambda output: {"loss": float(output["loss"].detach())},
+            )
         TensorBoardStatsHandler(
             log_dir=str(self.folder / "tensorboard"),
             iteration_log=False,
@@ -171,6 +164,13 @@ class NetworkTrainer(SupervisedTrainer):
                 if key != "epoch"
             ],
         ).attach(self)
+
+    def _prepare(self) -> None:
+        """Prepare the volumes of training and validation before the first epoch that is left."""
+        loaders = [self.data_loader, getattr(self.evaluator, "data_loader", None)]
+        for dataset in (loader.dataset for loader in loaders if loader is not None):
+            if isinstance(dataset, VolumeSamples):
+                prepare_volumes(dataset, self.name)
 
     def _resume(self) -> None:
         state = read_checkpoint(self.name, self.checkpoint_path, self.state.device)
@@ -190,9 +190,7 @@ class NetworkTrainer(SupervisedTrainer):
 
     def _fix_random_draws(self) -> None:
         torch.manual_seed(self.seed + 1000 * self.state.epoch + idist.get_rank())
-        dataset = self.data_loader.dataset
-        if isinstance(dataset, VolumeSamples):
-            dataset.set_epoch(self.state.epoch)
+        set_epoch(self.data_loader, self.state.epoch)
 
     def _finish_epoch(self) -> None:
         row = {"epoch": self.state.epoch, "loss": float(self.state.metrics["loss"])}

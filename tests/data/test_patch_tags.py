@@ -156,7 +156,7 @@ def test_samples_are_the_patches_with_their_tags(dataset: Path) -> None:
     for index, (x, y) in enumerate(GRID.corners(8, 6)):
         assert torch.equal(samples[index]["image"], image[:, x : x + 4, y : y + 4].as_tensor())
         assert samples[index]["label"].tolist() == [1.0, float(x == 4)]
-    assert set(samples[0]) == {"image", "label"}
+    assert set(samples[0]) == {"image", "index", "label"}
 
 
 def test_patches_of_small_images_are_full_size(dataset: Path) -> None:

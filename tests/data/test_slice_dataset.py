@@ -31,7 +31,7 @@ def test_every_slice_has_its_tag(blob_dataset: Path) -> None:
 
 def test_masks_of_training_items_reach_no_sample(blob_dataset: Path) -> None:
     dataset = SliceDataset(load_datalist(blob_dataset, "training"), PREPARE)
-    assert set(dataset[2]) == {"image", "label", "tag"}
+    assert set(dataset[2]) == {"image", "index", "label", "tag"}
     assert dataset[2]["label"].ndim == 0
 
 

@@ -273,13 +273,6 @@ def test_unknown_interval_is_refused(blob_dataset: Path, tmp_path: Path) -> None
         trainer(blob_dataset, tmp_path, lr_interval="step")
 
 
-def test_last_batch_is_dropped_unless_it_is_the_only_one(blob_dataset: Path) -> None:
-    dataset = SliceDataset(load_datalist(blob_dataset, "training"), PREPARE)  # 18 slices
-    assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=8, drop_last=True)] == [8, 8]
-    assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=8)] == [8, 8, 2]
-    assert [len(batch["image"]) for batch in slice_loader(dataset, batch_size=20, drop_last=True)] == [18]
-
-
 @pytest.mark.parametrize("damage", ["empty", "half", "text", "another"])
 def test_damaged_checkpoint_is_named_and_the_training_begins_again(
     blob_dataset: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
