@@ -190,19 +190,49 @@ def search_dice(maps: torch.Tensor, masks: torch.Tensor, candidates: Sequence[fl
         >>> search_dice(maps, torch.tensor([[[[0, 1, 1, 1]]]]), candidates=[0.05, 0.2, 0.5])
         0.2
     """
-    _check_unit_maps(maps)
-    if masks.shape != maps.shape or len(maps) == 0:
-        raise ValueError(
-            f"expected masks of the shape of maps {tuple(maps.shape)} and at least one slice, "
-            f"found {tuple(masks.shape)}"
-        )
-    grid, bins = _candidate_bins(maps, candidates)
-    truth = (masks != 0).flatten(2).double()
-    predicted = _binned_sums(bins, torch.ones_like(truth), len(grid))[:, 0, 1:]
-    shared = _binned_sums(bins, truth, len(grid))[:, 0]
-    size = predicted + shared[:, :1]
-    dice = torch.where(size > 0, 2 * shared[:, 1:] / size.clamp(min=1), 1.0)
-    return sorted(candidates)[int(dice.mean(0).argmax())]
+    search = DiceSearch(candidates)
+    search.add(maps, masks)
+    return search.best()
+
+
+class DiceSearch:
+    """:func:`search_dice` over any number of volumes, of which one at a time is in memory.
+
+    Args:
+        candidates: thresholds to try, in [0, 1].
+
+    Raises:
+        ValueError: on a call, as :func:`search_dice`.
+
+    Example:
+        >>> search = DiceSearch([0.05, 0.2, 0.5])
+        >>> search.add(torch.tensor([[[[0.1, 0.3, 0.7, 0.9]]]]), torch.tensor([[[[0, 1, 1, 1]]]]))
+        >>> search.best()
+        0.2
+    """
+
+    def __init__(self, candidates: Sequence[float] = CANDIDATES) -> None:
+        self.candidates = sorted(candidates)
+        self._dice: list[torch.Tensor] = []
+
+    def add(self, maps: torch.Tensor, masks: torch.Tensor) -> None:
+        """Add validation slices: maps ``(N, 1, H, W)`` in [0, 1] and their masks of the same shape."""
+        _check_unit_maps(maps)
+        if masks.shape != maps.shape:
+            raise ValueError(f"expected masks of the shape of maps {tuple(maps.shape)}, found {tuple(masks.shape)}")
+        grid, bins = _candidate_bins(maps, self.candidates)
+        truth = (masks != 0).flatten(2).double()
+        predicted = _binned_sums(bins, torch.ones_like(truth), len(grid))[:, 0, 1:]
+        shared = _binned_sums(bins, truth, len(grid))[:, 0]
+        size = predicted + shared[:, :1]
+        self._dice.append(torch.where(size > 0, 2 * shared[:, 1:] / size.clamp(min=1), 1.0))
+
+    def best(self) -> float:
+        """The threshold with the best mean Dice over all slices."""
+        dice = torch.cat(self._dice) if self._dice else torch.zeros(0)
+        if len(dice) == 0:
+            raise ValueError("expected at least one slice to search a threshold on, found none")
+        return self.candidates[int(dice.mean(0).argmax())]
 
 
 def check_rule(rule: object) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.filters import threshold_otsu
 
-from camtools.thresholds import CANDIDATES, intra_class_variance, midpoint, otsu, search_dice
+from camtools.thresholds import CANDIDATES, DiceSearch, intra_class_variance, midpoint, otsu, search_dice
 from tests.reference.thresholds import reference_intra_class_variance, reference_search_dice
 
 
@@ -159,3 +159,16 @@ def test_same_on_cuda(images, maps):
     )
     masks = maps > 0.37
     assert search_dice(maps.cuda(), masks.cuda()) == search_dice(maps, masks)
+
+
+def test_search_over_volumes_equals_the_search_over_all_slices(maps):
+    masks = maps > 0.6
+    search = DiceSearch()
+    for one, truth in zip(maps.split(2), masks.split(2), strict=True):
+        search.add(one, truth)
+    assert search.best() == search_dice(maps, masks)
+
+
+def test_search_without_slices_is_refused():
+    with pytest.raises(ValueError, match="expected at least one slice to search a threshold on, found none"):
+        DiceSearch().best()

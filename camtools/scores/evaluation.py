@@ -94,16 +94,26 @@ class Evaluation:
                 )
 
     def _pseudo_mask_rows(self, folder: str | Path) -> list[MetricsRow]:
-        pairs = {split: [self._pair(folder, item) for item in items] for split, items in self.splits.items()}
-        threshold = 0.5 if self.pseudo_masks == "written" else _searched_threshold(pairs.get("validation"))
+        threshold = 0.5 if self.pseudo_masks == "written" else self._searched_threshold(folder)
         if threshold is None:
             return []
         rows = []
-        for split, items in self.splits.items():
-            for item, (cam, mask) in zip(items, pairs[split], strict=True):
-                for index, scores in slice_scores(cam > threshold, mask):
-                    rows.append(MetricsRow(split, "pseudo_mask", case_name(item), index, scores))
+        items = [(split, item) for split, listed in self.splits.items() for item in listed]
+        for split, item in tqdm(items, desc="pseudo-masks", unit="volume", disable=None):
+            cam, mask = self._pair(folder, item)
+            for index, scores in slice_scores(cam > threshold, mask):
+                rows.append(MetricsRow(split, "pseudo_mask", case_name(item), index, scores))
         return rows
+
+    def _searched_threshold(self, folder: str | Path) -> float | None:
+        items = self.splits["validation"]
+        if not items:
+            logger.warning("evaluate: pseudo-masks are not scored, because no validation mask gives their threshold")
+            return None
+        bar = tqdm(items, desc="threshold", unit="volume", disable=None)
+        threshold = searched_threshold(_positive(*self._pair(folder, item)) for item in bar)
+        logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
+        return threshold
 
     def _pair(self, folder: str | Path, item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         written = output_file(folder, case_name(item), "_mask.nii.gz")
@@ -113,18 +123,10 @@ class Evaluation:
         return cam.as_tensor()[0].movedim(axis, -1), _mask(mask).movedim(axis, -1)
 
 
-def _searched_threshold(pairs: list[tuple[torch.Tensor, torch.Tensor]] | None) -> float | None:
-    if not pairs:
-        logger.warning("evaluate: pseudo-masks are not scored, because no validation mask gives their threshold")
-        return None
-    maps, masks = [], []
-    for cam, mask in pairs:
-        positive = mask.flatten(0, 1).any(0)
-        maps.append(cam[..., positive].movedim(-1, 0)[:, None])
-        masks.append(mask[..., positive].movedim(-1, 0)[:, None])
-    threshold = searched_threshold(maps, masks)
-    logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
-    return threshold
+def _positive(cam: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps and masks ``(B, 1, H, W)`` of the slices that show the object."""
+    positive = mask.flatten(0, 1).any(0)
+    return cam[..., positive].movedim(-1, 0)[:, None], mask[..., positive].movedim(-1, 0)[:, None]
 
 
 def _spacing(item: Mapping[str, Any], truth: Any) -> list[float] | None:

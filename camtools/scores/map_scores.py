@@ -13,8 +13,9 @@ from camtools.metrics import PixelCounts, SegmentationScores, dice, hd95, iou, p
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.map_methods import build_cams
 from camtools.scores.map_rules import checked_rules, masks_by_rule
-from camtools.scores.masked import searched_threshold
+from camtools.scores.spool import Spool
 from camtools.scores.validation_maps import MappedSlices, ObjectSlices, mapped_slices
+from camtools.thresholds import DiceSearch
 
 __all__ = ["CamQuality", "CamScores", "CamView", "evaluate_cams"]
 
@@ -109,9 +110,9 @@ def evaluate_cams(
     slices of the *validation* split, whatever ``split`` is. On the validation split itself its scores are therefore
     those of a threshold tuned on the very slices it is scored on.
 
-    For ``search`` the maps of all validation slices are kept until the thresholds are known, with the images: 4 bytes a
-    pixel for each method and each channel, so 200 slices of 128 x 128 pixels take 13 MB for each. Otherwise the maps of
-    one method on one volume are in memory at a time.
+    The maps of one method on one volume are in memory at a time. For ``search`` the maps of the validation slices stay
+    in temporary files until the thresholds are known, with the images: 4 bytes a pixel for each method and each
+    channel.
 
     Source: LTGrad-CAM (Dong et al., 2023), section 3.1 and tables 2-4 (IoU, precision, recall and F1 of pooled pixels,
     Otsu's threshold); UM-CAM (Fu et al., 2023), table 1 (Dice and HD95 per slice, a searched threshold); Cfd-CAM (Chen
@@ -140,8 +141,13 @@ def evaluate_cams(
     thresholds: dict[str, float] = {}
     if "search" in rules:
         classifier.masked_items(split)  # a wrong split is named before the search
-        kept = list(mapped_slices(classifier, cams, "validation", target))
-        thresholds = {method: _searched(kept, method) for method in cams}
+        kept: Spool[MappedSlices] = Spool()
+        searches = {method: DiceSearch() for method in cams}
+        for one in mapped_slices(classifier, cams, "validation", target):
+            searches[one.method].add(one.maps, one.slices.masks)
+            if split == "validation":
+                kept.append(one)
+        thresholds = {method: search.best() for method, search in searches.items()}
         mapped = kept if split == "validation" else mapped
     results: dict[tuple[str, str], CamScores] = {}
     for method in cams:
@@ -157,11 +163,6 @@ def evaluate_cams(
             if rule == rules[0]:
                 _view(views, one, masks, result)
     return CamQuality(split, list(results.values()), list(views.values()))
-
-
-def _searched(kept: Sequence[MappedSlices], method: str) -> float:
-    own = [one for one in kept if one.method == method]
-    return searched_threshold([one.maps for one in own], [one.slices.masks for one in own])
 
 
 def _add(result: CamScores, slices: ObjectSlices, masks: Tensor) -> None:
