@@ -8,7 +8,7 @@ import lazy_loader
 __version__ = "0.1.0"
 
 _PARTS = (
-    "cams cli crf data engine fusion geodesic label losses metrics networks patches process report scores seeds "
+    "augment cams cli crf data engine fusion geodesic label losses metrics networks patches process report scores seeds "
     "tag thresholds transforms"
 )
 
