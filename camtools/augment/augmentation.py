@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -146,5 +147,5 @@ class Augmentation:
         batch["label"] = values.to(label.dtype)
 
 
-def _has_pixels(value: object) -> bool:
+def _has_pixels(value: object) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor) and value.ndim >= 4
