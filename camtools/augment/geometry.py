@@ -65,10 +65,12 @@ def resample(batch: Batch, coordinates: Coordinates, label_mode: str = "bilinear
         return result
     if label_mode == "nearest":
         grid = coordinates.snapped().grid(image)
-    values = label.to(image.dtype) - fill
-    mask = None
-    if fill != 0:
-        mask = frame_mask(frames(batch), image)
+    values = label.to(image.dtype)
+    if fill == 0:
+        result["label"] = _sample(values, grid, label_mode).to(label.dtype)
+        return result
+    values = values - fill
+    mask = frame_mask(frames(batch), image)
     if mask is not None:  # the padding of the canvas is 0, not the fill value
         values = torch.where(mask, values, 0)
     result["label"] = (_sample(values, grid, label_mode) + fill).to(label.dtype)
