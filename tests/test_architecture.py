@@ -25,7 +25,7 @@ NOT_YET = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUPS = [
     {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics"}
-    | {"patches", "process"},
+    | {"augment", "patches", "process"},
     {"data", "transforms"},
     {"engine"},
     {"scores"},
