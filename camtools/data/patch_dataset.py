@@ -24,7 +24,7 @@ class PatchDataset(VolumeSamples):
         tagger: defines the patches of a volume and tags them.
         transform: dictionary transforms of one patch, applied on every access.
         splits: gives the tags of ``data``. None uses the tags in ``data``, or derives them with the default settings.
-        seed: fixes all random draws, together with the epoch (``set_epoch``).
+        seed: fixes the random draws of ``transform``, together with the epoch (``set_epoch``).
         cache: keeps the prepared slices on the disk (:class:`camtools.data.SliceCache`); None keeps them in memory.
         augmentation: random transform of whole batches on the device (:class:`camtools.augment.Augmentation`).
 

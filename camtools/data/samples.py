@@ -23,7 +23,7 @@ Slices = Mapping[str, torch.Tensor | StoredSlices]
 class BatchTransform(Protocol):
     """Random transform of whole batches on the device, such as :class:`camtools.augment.Augmentation`."""
 
-    def set_epoch(self, epoch: int, samples: int, seed: int) -> None:
+    def set_epoch(self, epoch: int, samples: int) -> None:
         """Fix the random draws of all samples of one epoch."""
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,8 @@ class VolumeSamples(Dataset[dict[str, Any]]):
         data: volume items.
         prepare: dictionary transforms of the whole volume, applied once. They must put the slice axis last.
         transform: dictionary transforms of one sample, applied on every access.
-        seed: fixes all random draws, together with the epoch (:meth:`set_epoch`) and the number of the sample.
+        seed: fixes the random draws of ``transform``, together with the epoch (:meth:`set_epoch`) and the number of the
+            sample.
         cache: keeps the prepared slices on the disk; None keeps them in memory.
         augmentation: random transform of whole batches. :class:`camtools.engine.NetworkTrainer` applies it on the
             device of the network, and samples of different sizes may then share a batch.
@@ -85,7 +86,7 @@ class VolumeSamples(Dataset[dict[str, Any]]):
         """Fix the random draws for one epoch, so that a resumed training repeats them."""
         self._epoch.fill_(epoch)
         if self.augmentation is not None:
-            self.augmentation.set_epoch(epoch, len(self), self.seed)
+            self.augmentation.set_epoch(epoch, len(self))
 
     def files(self, item: dict[str, Any]) -> dict[str, str]:
         """Files of a volume to prepare, by key. The mask is never one of them."""

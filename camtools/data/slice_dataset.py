@@ -43,7 +43,7 @@ class SliceDataset(VolumeSamples):
             ``label``, ``(K, H, W)`` in [0, 1], one channel per entry of ``pseudo_labels``.
         pseudo_labels: kinds of pseudo-label to load, see ``pseudo_label_files``.
         repeats: samples per slice and epoch, for random crops of large images.
-        seed: fixes all random draws, together with the epoch (``set_epoch``).
+        seed: fixes the random draws of ``transform``, together with the epoch (``set_epoch``).
         cache: keeps the prepared slices on the disk (:class:`camtools.data.SliceCache`); None keeps them in memory.
         augmentation: random transform of whole batches on the device (:class:`camtools.augment.Augmentation`).
 
