@@ -24,7 +24,6 @@ from monai.transforms import (
 from timing import interleaved_seconds
 
 from camtools.augment import Augmentation, RandomCrop, RandomGamma, RandomScaleCrop, RandomScaleIntensity
-from camtools.transforms import RandViewsd
 
 BATCH = 32
 REPEATS = 7
@@ -44,7 +43,7 @@ def monai_crop(size: int, keys: list[str]) -> Compose:
     )
 
 
-def monai_views(size: int) -> RandViewsd:
+def monai_views(size: int) -> Callable[[Any], Any]:
     """Chain of cfdcam's pre-training."""
     view = Compose(
         [
@@ -56,7 +55,7 @@ def monai_views(size: int) -> RandViewsd:
             RandScaleIntensityd("image", prob=0.8, factors=0.4),
         ]
     )
-    return RandViewsd("image", view, views=2)
+    return lambda sample: {"image": torch.stack([view(dict(sample))["image"] for _ in range(2)])}
 
 
 def per_sample(transform: Callable[[Any], Any], batch: dict[str, torch.Tensor], keys: list[str]) -> None:

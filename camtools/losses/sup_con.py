@@ -58,7 +58,7 @@ class SupConLoss(nn.Module):
         if features.ndim != 3 or labels.numel() != len(features):
             raise ValueError(
                 "expected features (B, V, D), V views of each image, and labels (B,), found "
-                f"{tuple(features.shape)} and {tuple(labels.shape)}; RandViewsd makes the views"
+                f"{tuple(features.shape)} and {tuple(labels.shape)}; Augmentation(views=2) makes the views"
             )
         views = features.shape[1]
         wide = features.flatten(0, 1).to(torch.promote_types(features.dtype, torch.float32))

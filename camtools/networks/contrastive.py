@@ -50,7 +50,7 @@ class ContrastiveNetwork(nn.Module):
         """Project the features of every view.
 
         Args:
-            views: ``(B, V, C, H, W)``, V views of each image, as :class:`camtools.transforms.RandViewsd` makes them.
+            views: ``(B, V, C, H, W)``, V views of each image, as :class:`camtools.augment.Augmentation` makes them.
 
         Returns:
             ``(B, V, projection_size)``, not normalised.
@@ -59,7 +59,9 @@ class ContrastiveNetwork(nn.Module):
             ValueError: another number of dimensions.
         """
         if views.ndim != 5:
-            raise ValueError(f"expected views (B, V, C, H, W), found shape {tuple(views.shape)}; RandViewsd makes them")
+            raise ValueError(
+                f"expected views (B, V, C, H, W), found shape {tuple(views.shape)}; Augmentation(views=2) makes them"
+            )
         embed: Callable[[Tensor], Tensor] = getattr(self.classifier, "embed")  # noqa: B009 - nn.Module hides its type
         features: Tensor = self.projection(embed(views.flatten(0, 1)))
         stacked: Tensor = features.unflatten(0, views.shape[:2])

@@ -14,7 +14,6 @@ from camtools.transforms.maps import (
 )
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
 from camtools.transforms.prepare import InPlaneSpacingd, LoadVolumed, PrepareVolumed, SliceAxisLastd
-from camtools.transforms.views import RandViewsd
 
 __all__ = [
     "ActivationMapsd",
@@ -29,7 +28,6 @@ __all__ = [
     "PatchClassMapsd",
     "PredictVolumed",
     "PrepareVolumed",
-    "RandViewsd",
     "ScaleSlicesd",
     "SeedPseudoLabeld",
     "SliceAxisLastd",
