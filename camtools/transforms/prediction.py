@@ -16,7 +16,7 @@ from camtools.cams.targets import class_indices, confidences
 from camtools.data.geometry import volume_to_slices
 from camtools.networks import place_network
 from camtools.networks.weights import load_weights
-from camtools.transforms.precision import mixed_precision
+from camtools.precision import mixed_precision
 
 __all__ = ["GateSlicesd", "PredictVolumed", "smallest_input"]
 
@@ -53,7 +53,7 @@ class PredictVolumed(Transform):
         device: the network is moved to it, and the logits stay on it.
         image_key: prepared volume ``(C, X, Y, Z)``.
         output_key: key of the logits ``(K, X, Y, Z)``.
-        amp: mixed precision, in bfloat16.
+        amp: mixed precision, see :func:`camtools.precision.mixed_precision`.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
     """
 
