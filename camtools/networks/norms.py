@@ -95,7 +95,9 @@ def fast_instance_norm(network: nn.Module) -> Iterator[None]:
 
     torch computes ``InstanceNorm2d`` by copying each image to the default format. Within this context, every such layer
     normalises each image as a batch of its own (batch normalisation of one image is instance normalisation), and the
-    weights of the convolutions lie in channels-last format. Outputs differ by rounding. ``GroupNorm(C, C)`` would be
+    weights of the convolutions lie in channels-last format. Outputs differ by rounding: logits by up to 1.4e-3 of 5 in
+    tests with real slices. (Nearly) blank images go through the layer itself, since their small variance would scale the
+    rounding error. ``GroupNorm(C, C)`` would be
     slightly faster, but torch computes its variance as the difference of two large numbers in this format: for channels
     of mean 20 and standard deviation 0.1, the error is as large as the result.
 
@@ -133,6 +135,14 @@ def _can_be_faster(module: nn.Module) -> bool:
     return type(module) is nn.InstanceNorm2d and not module.track_running_stats and "forward" not in vars(module)
 
 
+def _looks_constant(image: Tensor) -> bool:
+    """Whether nine tenths of a grid of pixels equal its first one, as in the first layers on a blank slice."""
+    height, width = image.shape[2:]
+    grid = image[0, :, height // 16 :: max(1, height // 8), width // 16 :: max(1, width // 8)]
+    equal = (grid == grid[:, :1, :1]).all(dim=0)
+    return int(equal.sum()) >= 0.9 * equal.numel()
+
+
 def _normalise_images(norm: nn.InstanceNorm2d, images: Tensor) -> Tensor:
     """Instance normalisation of a channels-last batch ``(B, C, H, W)``; any other input goes to the layer itself."""
     channels_last = images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last)
@@ -143,6 +153,9 @@ def _normalise_images(norm: nn.InstanceNorm2d, images: Tensor) -> Tensor:
     statistics = images.new_empty(2, images.shape[1])
     for index in range(len(images)):
         image = slice(index, index + 1)
+        if _looks_constant(images[image]):  # batch normalisation would scale the rounding error of the mean
+            result[image] = type(norm).forward(norm, images[image])
+            continue
         torch.native_batch_norm(
             *(images[image], norm.weight, norm.bias, None, None, True, 0.0, norm.eps),
             out=(result[image], *statistics),

@@ -58,6 +58,21 @@ def test_normalises_channels_that_vary_little(affine: bool) -> None:
     assert (F.group_norm(images, 4) - exact).abs().max() > 0.1  # why GroupNorm is not used
 
 
+def test_blank_slices_give_the_same_logits() -> None:
+    torch.manual_seed(0)
+    network = u_net()
+    for norm in network.modules():
+        if isinstance(norm, nn.InstanceNorm2d):
+            nn.init.normal_(norm.bias, std=0.1)
+    images = torch.rand(4, 1, 256, 256)
+    images[[0, 2]] = torch.tensor([0.0, 0.3]).view(2, 1, 1, 1)
+    with torch.no_grad():
+        plain = network(images)
+        with fast_instance_norm(network):
+            fast = network(images)
+    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
+
+
 def fail_within(network: nn.Module) -> None:
     keys = list(network.state_dict())
     with fast_instance_norm(network):
