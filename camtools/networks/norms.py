@@ -96,8 +96,8 @@ def fast_instance_norm(network: nn.Module) -> Iterator[None]:
     torch computes ``InstanceNorm2d`` by copying each image to the default format. Within this context, every such layer
     normalises each image as a batch of its own (batch normalisation of one image is instance normalisation), and the
     weights of the convolutions lie in channels-last format. Outputs differ by rounding: logits by up to 1.4e-3 of 5 in
-    tests with real slices. (Nearly) blank images go through the layer itself, since their small variance would scale the
-    rounding error. ``GroupNorm(C, C)`` would be
+    tests with real slices. Nearly blank images go through the layer itself, since their small variance would scale
+    the rounding error. ``GroupNorm(C, C)`` would be
     slightly faster, but torch computes its variance as the difference of two large numbers in this format: for channels
     of mean 20 and standard deviation 0.1, the error is as large as the result.
 
