@@ -57,7 +57,7 @@ def _cpu_computes_bfloat16() -> bool:
 
 def _gpu_computes_bfloat16(device: torch.device) -> bool:
     with torch.cuda.device(device):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def usable_dtype(wanted: torch.dtype, device: torch.device | str) -> torch.dtype | None:

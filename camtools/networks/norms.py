@@ -101,7 +101,8 @@ def fast_instance_norm(network: nn.Module) -> Iterator[None]:
     slightly faster, but torch computes its variance as the difference of two large numbers in this format: for channels
     of mean 20 and standard deviation 0.1, the error is as large as the result.
 
-    Afterwards, the network is as it was, with the same tensors in the same memory. Networks on another device, and
+    Afterwards, the network is as it was, with the same tensors in the same memory. Weights that change within the
+    context are lost: it is not for training. Networks on another device, and
     networks without ``InstanceNorm2d``, are left alone, also within the context.
 
     Args:
@@ -114,7 +115,8 @@ def fast_instance_norm(network: nn.Module) -> Iterator[None]:
         ...     network(torch.rand(2, 1, 8, 8)).is_contiguous(memory_format=torch.channels_last)
         True
     """
-    norms = [module for module in network.modules() if _can_be_faster(module)]
+    instance_norms = [module for module in network.modules() if type(module) is nn.InstanceNorm2d]
+    norms = [norm for norm in instance_norms if not norm.track_running_stats and "forward" not in vars(norm)]
     weights = [weight for weight in network.parameters() if weight.ndim == 4 and norms and weight.device.type == "cpu"]
     before = [weight.data for weight in weights]
     for norm in norms:
@@ -129,10 +131,6 @@ def fast_instance_norm(network: nn.Module) -> Iterator[None]:
             vars(norm).pop("forward", None)
         for weight, data in zip(weights, before, strict=True):
             weight.data = data
-
-
-def _can_be_faster(module: nn.Module) -> bool:
-    return type(module) is nn.InstanceNorm2d and not module.track_running_stats and "forward" not in vars(module)
 
 
 def _looks_constant(image: Tensor) -> bool:
