@@ -73,5 +73,11 @@ def write_dataset(folder: Path, counts: dict[str, int], **kwargs: Any) -> Path:
 
 
 @pytest.fixture
+def bfloat16_in_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This processor counts as one with bfloat16 instructions: torch computes the same without them, but slowly."""
+    monkeypatch.setattr("camtools.precision.computes_in", lambda dtype, device: True)
+
+
+@pytest.fixture
 def blob_dataset(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "data", {"training": 3, "validation": 2, "test": 2})

@@ -25,7 +25,7 @@ NOT_YET = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUPS = [
     {"cams", "fusion", "thresholds", "seeds", "geodesic", "crf", "losses", "networks", "metrics"}
-    | {"augment", "patches", "process"},
+    | {"augment", "patches", "precision", "process"},
     {"data", "transforms"},
     {"engine"},
     {"scores"},

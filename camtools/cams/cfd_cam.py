@@ -17,6 +17,7 @@ from camtools.cams.passes import copies_per_pass, eager, prepare_images
 from camtools.cams.representatives import channel_vectors, predicted_confidences, representative_channels
 from camtools.cams.targets import Target, as_logits, class_indices, confidences
 from camtools.fusion import normalize_min_max
+from camtools.precision import usable_dtype
 
 __all__ = ["CfdCAM", "confidence_weights"]
 
@@ -77,8 +78,9 @@ class CfdCAM(ActivationMap):
         channel_share: share of the channels whose confidence is computed, in (0, 1]. Below 1, the channels whose masks
             cover the masks of all channels best are scored, and the other confidences are predicted from them
             (``camtools.cams.representatives.predicted_confidences``); every channel keeps its mask in the sum.
-        scoring_dtype: type of the masked passes, under ``torch.autocast``; None: the model's own. The image itself is
-            classified in the model's own type either way.
+        scoring_dtype: type of the masked passes, under ``torch.autocast``; None: the model's own, which is also taken
+            where the device does not compute in the type given (:func:`camtools.precision.computes_in`). The image
+            itself is classified in the model's own type either way.
         reshape: from the output of a layer to ``(B, K, *spatial)``; None finds out.
 
     Raises:
@@ -160,7 +162,7 @@ class CfdCAM(ActivationMap):
         def confidence(logits: Tensor, rows: Tensor) -> Tensor:
             return confidences(logits, indices[rows])
 
-        with self._scoring(images.device.type):
+        with self._scoring(images.device):
             with eager(self.model):  # one image: a compiled model would be compiled again for it
                 blank = as_logits(self.model(torch.zeros_like(images[:1])), 1)
             if self.channel_share == 1:
@@ -183,7 +185,7 @@ class CfdCAM(ActivationMap):
     ) -> Tensor:
         return masked_scores(self.scorer, images, features, score, self.batch_size, self._channels_last, ranges)
 
-    def _scoring(self, device_type: str) -> AbstractContextManager[Any]:
-        if self.scoring_dtype is None:
+    def _scoring(self, device: torch.device) -> AbstractContextManager[Any]:
+        if self.scoring_dtype is None or usable_dtype(self.scoring_dtype, device) is None:
             return nullcontext()
-        return torch.autocast(device_type, dtype=self.scoring_dtype)
+        return torch.autocast(device.type, dtype=self.scoring_dtype)

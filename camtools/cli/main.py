@@ -32,7 +32,9 @@ _BatchSize = Annotated[int | None, typer.Option(help="Slices per pass; default: 
 _ScoringDtype = Annotated[
     str | None,
     typer.Option(
-        "--scoring-dtype", "--scoring_dtype", help="Cfd-CAM: bfloat16 or float16 makes the masked passes faster."
+        "--scoring-dtype",
+        "--scoring_dtype",
+        help="Cfd-CAM: bfloat16 or float16 for the masked passes, where the device computes in it.",
     ),
 ]
 _ChannelShare = Annotated[

@@ -10,13 +10,16 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 from torch.nn import functional as F
 
+from camtools.precision import mixed_precision
+
 __all__ = ["HalfPrecisionInferer", "RandomSizeInferer"]
 
 
 class HalfPrecisionInferer(Inferer):
     """Run a network under bfloat16 autocast on the CPU. MONAI's trainer offers autocast only on GPUs.
 
-    The output is float32. bfloat16 has the range of float32, so gradients need no scaling.
+    The output is float32. bfloat16 has the range of float32, so gradients need no scaling. On a processor that does not
+    compute in bfloat16 (:func:`camtools.precision.computes_in`), the network runs in float32.
 
     Args:
         inferer: how the network is run; None calls it directly.
@@ -28,7 +31,7 @@ class HalfPrecisionInferer(Inferer):
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Run the network on a batch."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed_precision(inputs.device, enabled=True):
             output: Tensor = self.inferer(inputs, network, *args, **kwargs)
         return output.float()
 

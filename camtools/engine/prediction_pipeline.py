@@ -29,7 +29,7 @@ class PredictionPipeline(VolumePipeline):
         device: where the network runs.
         weights: file of its trained weights.
         folder: folder of the masks.
-        amp: mixed precision, in bfloat16.
+        amp: mixed precision, see :func:`camtools.precision.mixed_precision`.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
         postprocessing: from the logits of a prepared volume to its mask;
             None: :class:`camtools.transforms.FinishPredictiond`.

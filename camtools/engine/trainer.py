@@ -27,6 +27,7 @@ from camtools.engine.loading import PrepareBatch, prepare_volumes, set_epoch
 from camtools.engine.run_locks import export_lock
 from camtools.networks import place_network
 from camtools.networks.weights import load_weights
+from camtools.precision import usable_dtype
 
 __all__ = ["NetworkTrainer"]
 
@@ -55,7 +56,8 @@ class NetworkTrainer(SupervisedTrainer):
         export_path: path of a second copy of the final weights, such as the bundle's ``models/model.pt``.
         seed: seed of the random draws.
         weights: pairs of a network and its file of weights, loaded before the first epoch.
-        amp: mixed precision of training and validation: float16 with scaled gradients on a GPU, bfloat16 on a CPU.
+        amp: mixed precision of training and validation: float16 with scaled gradients on a GPU, bfloat16 on a CPU that
+            computes in it (:func:`camtools.precision.computes_in`), float32 on any other CPU.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
         find_unused_parameters: True if there are several processes and some parameters do not affect the loss.
         name: shown in the progress bar. A stage sets it to its own name.
@@ -235,9 +237,11 @@ class NetworkTrainer(SupervisedTrainer):
 
 def _precision(amp: bool, device: torch.device, inferer: Inferer | None) -> dict[str, Any]:
     """Arguments for mixed precision. MONAI supports it only on GPUs, so on a CPU an inferer does it."""
-    if amp and device.type == "cpu":
-        return {"amp": False, "inferer": HalfPrecisionInferer(inferer)}
-    return {"amp": amp, "inferer": inferer}
+    if not amp or device.type != "cpu":
+        return {"amp": amp, "inferer": inferer}
+    if usable_dtype(torch.bfloat16, device) is None:
+        return {"amp": False, "inferer": inferer}
+    return {"amp": False, "inferer": HalfPrecisionInferer(inferer)}
 
 
 def _distributed(network: torch.nn.Module, find_unused_parameters: bool) -> torch.nn.Module:

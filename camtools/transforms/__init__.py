@@ -2,7 +2,7 @@
 
 from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd
-from camtools.transforms.finish import FinishPredictiond
+from camtools.transforms.finish import FinishPredictiond, LargestLogitd
 from camtools.transforms.intensities import ScaleSlicesd
 from camtools.transforms.maps import (
     ActivationMapsd,
@@ -22,6 +22,7 @@ __all__ = [
     "FuseMapsd",
     "GateSlicesd",
     "InPlaneSpacingd",
+    "LargestLogitd",
     "LoadVolumed",
     "MaskAsPseudoLabeld",
     "NormalizeMapsd",

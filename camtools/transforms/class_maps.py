@@ -10,8 +10,8 @@ from monai.transforms import Transform
 
 from camtools.cams.patch_class_maps import PatchClassMaps
 from camtools.data.geometry import slices_to_volume, volume_to_slices
+from camtools.precision import mixed_precision
 from camtools.transforms.maps import like_volume
-from camtools.transforms.precision import mixed_precision
 
 __all__ = ["PatchClassMapsd"]
 
@@ -33,7 +33,8 @@ class PatchClassMapsd(Transform):
         tags_key: patch tags, bool ``(Z, N, K)`` (:class:`camtools.data.PatchTagger`). If absent, no class is removed,
             and ``cam`` equals ``unrefined``.
         device: where the maps are computed.
-        amp: run the classifier in mixed precision (bfloat16). The maps are float32.
+        amp: run the classifier in mixed precision (:func:`camtools.precision.mixed_precision`). The maps are
+            float32.
 
     Raises:
         ValueError: the tags have another number of slices, patches or classes than the volume.

@@ -25,7 +25,7 @@ def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int,
         mode: ``"bilinear"`` or ``"nearest"``.
 
     Returns:
-        ``(C, *size, Z)``.
+        ``(C, *size, Z)``; the volume itself, not a copy, where every new pixel is an old one.
 
     Example:
         >>> sample_in_plane(torch.tensor([0.0, 4.0]).view(1, 2, 1, 1), (0.25, 1.0), (5, 1), "bilinear").flatten()
@@ -33,6 +33,8 @@ def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int,
     """
     for axis, (step, count) in enumerate(zip(steps, size, strict=True), start=1):
         last = volume.shape[axis] - 1
+        if step == 1 and count == last + 1:  # every new pixel is an old one
+            continue
         place = (torch.arange(count, dtype=torch.float64, device=volume.device) * step).clamp(max=last)
         # With two equally near pixels, the rounding error of the spacing must not decide between them.
         halves = (2 * place).round() / 2

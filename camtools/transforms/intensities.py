@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from monai.transforms import MapTransform
+from torch import Tensor
 
 __all__ = ["ScaleSlicesd"]
 
@@ -23,7 +24,16 @@ class ScaleSlicesd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             volume = result[key]
-            low = volume.amin(dim=(1, 2), keepdim=True)
-            span = volume.amax(dim=(1, 2), keepdim=True) - low
-            result[key] = (volume - low) / span.clamp_min(1e-8)
+            low, high = _extremes(volume)
+            span = (high - low).clamp_min(1e-8)
+            result[key] = (volume - low).to(span.dtype).div_(span)
         return result
+
+
+def _extremes(volume: Tensor) -> tuple[Tensor, Tensor]:
+    """Minimum and maximum of every slice of ``(C, X, Y, Z)``, each ``(C, 1, 1, Z)``."""
+    if volume.stride(3) != 1:
+        return volume.amin(dim=(1, 2), keepdim=True), volume.amax(dim=(1, 2), keepdim=True)
+    # Neighbours in memory belong to different slices: torch compares whole rows at once if it reduces axis by axis.
+    low, high = volume.amin(dim=1, keepdim=True), volume.amax(dim=1, keepdim=True)
+    return low.amin(dim=2, keepdim=True), high.amax(dim=2, keepdim=True)

@@ -14,8 +14,8 @@ from monai.transforms import MapTransform, Transform
 from camtools.data.geometry import slices_to_volume, volume_to_slices
 from camtools.fusion import normalize_max
 from camtools.geodesic import pseudo_label_seeds, spl_from_seeds
+from camtools.precision import mixed_precision
 from camtools.thresholds import Rule, map_threshold, per_pixel
-from camtools.transforms.precision import mixed_precision
 
 __all__ = [
     "ActivationMapsd",
@@ -52,7 +52,8 @@ class ActivationMapsd(Transform):
         tags_key: slice tags, one per slice. The map of a slice tagged 0 is zero. If None, or if the key is absent, all
             slices get a map.
         device: where the maps are computed.
-        amp: run the model in mixed precision (bfloat16). The maps are float32.
+        amp: run the model in mixed precision (:func:`camtools.precision.mixed_precision`). The maps are
+            float32.
 
     Raises:
         ValueError: the number of tags differs from the number of slices.

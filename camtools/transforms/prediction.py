@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from torch.nn import functional
 from camtools.cams.targets import class_indices, confidences
 from camtools.data.geometry import volume_to_slices
 from camtools.networks import place_network
+from camtools.networks.norms import fast_instance_norm
 from camtools.networks.weights import load_weights
-from camtools.transforms.precision import mixed_precision
+from camtools.precision import mixed_precision
 
 __all__ = ["GateSlicesd", "PredictVolumed", "smallest_input"]
 
@@ -53,8 +55,10 @@ class PredictVolumed(Transform):
         device: the network is moved to it, and the logits stay on it.
         image_key: prepared volume ``(C, X, Y, Z)``.
         output_key: key of the logits ``(K, X, Y, Z)``.
-        amp: mixed precision, in bfloat16.
-        channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
+        amp: mixed precision, see :func:`camtools.precision.mixed_precision`.
+        channels_last: memory format of the weights, see :func:`camtools.networks.place_network`. Networks with instance
+            normalisation run in channels-last format on a CPU unless this is False
+            (:func:`camtools.networks.norms.fast_instance_norm`); their weights are left in the given format.
     """
 
     def __init__(
@@ -73,18 +77,24 @@ class PredictVolumed(Transform):
         self.image_key = image_key
         self.output_key = output_key
         self.amp = amp
+        self.channels_last = channels_last
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Add the logits of one volume."""
         result = dict(data)
         volume = result[self.image_key]
         self.network.eval()
-        with torch.no_grad(), mixed_precision(self.device, self.amp):
+        with torch.no_grad(), mixed_precision(self.device, self.amp), self._norms():
             slices = _padded(volume.as_tensor(), smallest_input(self.network))
             logits = self.inferer(slices[None].to(self.device), self.network)[0].float()
             logits = logits[:, : volume.shape[1], : volume.shape[2]]
         result[self.output_key] = MetaTensor(logits, meta=volume.meta, applied_operations=volume.applied_operations)
         return result
+
+    def _norms(self) -> AbstractContextManager[None]:
+        if self.channels_last is False:
+            return nullcontext()
+        return fast_instance_norm(self.network)
 
 
 class GateSlicesd(Transform):

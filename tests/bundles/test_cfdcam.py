@@ -83,6 +83,7 @@ def test_fine_tuning_starts_from_the_pretrained_features(trained: Path, dataset:
         assert torch.equal(state[name], pretrained[f"classifier.{name}"])
 
 
+@pytest.mark.usefixtures("bfloat16_in_hardware")
 def test_faster_settings_change_maps_a_little(trained: Path, dataset: Path, tmp_path: Path) -> None:
     places = {"pretrain_dir": str(trained / "run/pretraining"), "classifier_dir": str(trained / "run/classifier")}
     before = stamps(trained / "run/classifier")
@@ -93,6 +94,25 @@ def test_faster_settings_change_maps_a_little(trained: Path, dataset: Path, tmp_
         name = f"pseudo_labels/{item['case']}_cam.nii.gz"
         difference = np.abs(values(run / name) - values(trained / "run" / name))
         assert 0 < difference.max() < 0.5
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+def test_small_overlay_computes_in_bfloat16_only_in_hardware(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructions: bool
+) -> None:
+    monkeypatch.setattr("camtools.precision.computes_in", lambda dtype, device: instructions)
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}  # of training and of the maps
+
+    def see(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        if isinstance(module, torch.nn.Conv2d):
+            seen[module.training].add(output.dtype)
+
+    tiny = {"run": ["@check", "@pretrain", "@classify", "@pseudo_label"], "image_size": [32, 32], "pixel_size": "$None"}
+    with torch.nn.modules.module.register_module_forward_hook(see):
+        train(CFDCAM, dataset, tmp_path, "small.yaml", **tiny, smallest_crop=0.6)
+    bfloat16 = {torch.bfloat16} if instructions else set()
+    assert seen[True] == (bfloat16 or {torch.float32})
+    assert seen[False] == bfloat16 | {torch.float32}
 
 
 def test_paper_overlay_has_the_papers_schedule() -> None:

@@ -152,6 +152,7 @@ def test_properties_of_inference(bundle: Bundle, dataset: Path, tmp_path: Path) 
     assert len(workflow.dataset_data) == 2
 
 
+@pytest.mark.usefixtures("bfloat16_in_hardware")
 def test_switches_of_inference_change_rounding_alone(bundle: Bundle, trained: Path, tmp_path: Path) -> None:
     def logits(**options: Any) -> torch.Tensor:
         parser = ConfigParser()

@@ -193,6 +193,7 @@ def test_properties_of_training(bundle: Bundle, dataset: Path, tmp_path: Path) -
     assert len(workflow.train_dataset_data) == 3
 
 
+@pytest.mark.usefixtures("bfloat16_in_hardware")
 def test_switches_of_training(bundle: Bundle, trained: Path, dataset: Path, tmp_path: Path) -> None:
     run = train(bundle, dataset, tmp_path, amp=True, channels_last=True)
     for path in sorted((trained / "run").glob("*/model.pt")):

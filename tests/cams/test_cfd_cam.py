@@ -104,6 +104,14 @@ def test_batch_size_bounds_every_pass(batch_size, model, images):
     assert max(sizes) <= batch_size
 
 
+def test_passes_stay_in_float32_without_bfloat16_in_hardware(model, images, monkeypatch):
+    monkeypatch.setattr("camtools.precision.computes_in", lambda dtype, device: False)
+    exact = CfdCAM(model, ["features.5"], scales=(1.0,))(images, target=1)
+    same = CfdCAM(model, ["features.5"], scales=(1.0,), scoring_dtype=torch.bfloat16)(images, target=1)
+    assert torch.equal(same, exact)
+
+
+@pytest.mark.usefixtures("bfloat16_in_hardware")
 def test_bfloat16_passes_change_little_and_leave_the_image_alone(model, images):
     seen = []
     model.features[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))

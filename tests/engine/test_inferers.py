@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from camtools.engine import RandomSizeInferer
+from camtools.engine.inferers import HalfPrecisionInferer
 
 
 def sizes(inferer: RandomSizeInferer, batches: int, shape: tuple[int, ...] = (3, 1, 100, 60)) -> list[torch.Size]:
@@ -48,3 +49,17 @@ def test_whole_images_are_resized():
 def test_wrong_factors_are_named(factors: list[float], found: str):
     with pytest.raises(ValueError, match=f"Expected factors to be one or more positive numbers, found {found}"):
         RandomSizeInferer(factors)
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+def test_half_precision_inferer_is_close_to_full_precision(instructions: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("camtools.precision.computes_in", lambda dtype, device: instructions)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    images = torch.rand(2, 1, 8, 8)
+    plain = HalfPrecisionInferer()(images, model)
+    twice = HalfPrecisionInferer(RandomSizeInferer([2.0]))(images, model)
+    torch.testing.assert_close(twice, RandomSizeInferer([2.0])(images, model), rtol=0.05, atol=0.01)
+    assert plain.dtype == torch.float32
+    torch.testing.assert_close(plain, model(images), rtol=0.05, atol=0.01)
+    assert torch.equal(plain, model(images)) != instructions
