@@ -44,10 +44,12 @@ class GrowingInferer(SimpleInferer):
         self.factor = 1.0
 
     def start_epoch(self, epoch: int) -> None:
+        """Choose the factor."""
         reached = [first for first in self.sizes if first <= epoch]
         self.factor = self.sizes[max(reached)] if reached else 1.0
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run the network on a resized batch."""
         if self.factor != 1:
             inputs = F.interpolate(inputs, scale_factor=self.factor, mode="bilinear", antialias=True)
         return super().__call__(inputs, network, *args, **kwargs)
@@ -61,6 +63,7 @@ class Rows:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def __call__(self, trainer: NetworkTrainer) -> None:
+        """Report the epoch that just ended."""
         last = trainer.history[-1]
         row = {
             "run": self.run,
