@@ -22,6 +22,7 @@ def cam_classifier(
     output_stride: Literal[8, 16, 32] = 8,
     norm: NormName = "batch",
     pretrained: bool | str | os.PathLike[str] = False,
+    unit_images: bool = False,
 ) -> nn.Module:
     """Build the classifier that a configuration names.
 
@@ -34,9 +35,10 @@ def cam_classifier(
             at 32 or 16, in a fraction of the time, and make its maps at 8.
         norm: normalisation, see ``camtools.networks.norms.norm_layer``.
         pretrained: see the classes.
+        unit_images: only for EfficientNet-Lite0; images are in [0, 1], and the network scales them for its weights.
 
     Raises:
-        ValueError: an unknown name, or a width or output stride that the network does not have.
+        ValueError: an unknown name, or an option that the network does not have.
 
     Example:
         >>> type(cam_classifier("resnet38", width=0.03125)).__name__
@@ -49,5 +51,7 @@ def cam_classifier(
     if name == "efficientnet_lite0":
         if width != 1:
             raise ValueError(f"expected width=1 for efficientnet_lite0, found width={width}; set it to 1")
-        return EfficientNetLite0CAM(**options)
+        return EfficientNetLite0CAM(unit_images=unit_images, **options)
+    if unit_images:
+        raise ValueError("expected unit_images=False for resnet38, found unit_images=True; set it to False")
     return ResNet38(width=width, **options)

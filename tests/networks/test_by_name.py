@@ -21,6 +21,11 @@ def test_classifiers_by_name() -> None:
     [
         ("resnet50", {}, "expected name resnet38 or efficientnet_lite0, found 'resnet50'"),
         ("efficientnet_lite0", {"width": 0.5}, "expected width=1 for efficientnet_lite0, found width=0.5; set it to 1"),
+        (
+            "resnet38",
+            {"unit_images": True},
+            "expected unit_images=False for resnet38, found unit_images=True; set it to",
+        ),
         ("resnet38", {"output_stride": 4}, "expected output_stride 8, 16 or 32, found 4"),
     ],
 )
