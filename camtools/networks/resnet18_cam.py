@@ -159,9 +159,12 @@ def _stage(inputs: int, channels: int, stride: int) -> nn.Sequential:
 
 def _replace_stride(stage: nn.Sequential, dilation: int) -> None:
     """Leave out the stride of a stage, and dilate all convolutions after it instead."""
-    first = stage[0].conv1
-    first.stride = stage[0].downsample[0].stride = (1, 1)
-    for convolution in (stage[0].conv1, stage[0].conv2, stage[1].conv1, stage[1].conv2):
-        # the first one still sees the resolution before the stride
-        spread = dilation // 2 if convolution is first else dilation
-        convolution.dilation = convolution.padding = (spread, spread)
+    for layer in stage.modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        spread = dilation
+        if layer.stride == (2, 2):
+            layer.stride = (1, 1)
+            spread = dilation // 2  # it still sees the resolution before the stride
+        if layer.kernel_size == (3, 3):
+            layer.dilation = layer.padding = (spread, spread)

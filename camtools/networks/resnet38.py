@@ -103,9 +103,9 @@ class ResNet38(nn.Module):
         self.b4_4, self.b4_5 = (BasicBlock(c[512], c[512], c[512], layer) for _ in range(2))
         self.b5 = BasicBlock(c[512], c[512], c[1024], layer, stride=fifth, dilation=2 // fifth, first_dilation=1)
         self.b5_1, self.b5_2 = (BasicBlock(c[1024], c[512], c[1024], layer, dilation=2 // fifth) for _ in range(2))
-        deep = {"norm": layer, "dilation": 4 // (fifth * sixth)}
-        self.b6 = BottleneckBlock(c[1024], (c[512], c[1024]), c[2048], dropout=0.3, stride=sixth, **deep)
-        self.b7 = BottleneckBlock(c[2048], (c[1024], c[2048]), c[4096], dropout=0.5, **deep)
+        spread = 4 // (fifth * sixth)
+        self.b6 = BottleneckBlock(c[1024], (c[512], c[1024]), c[2048], layer, spread, dropout=0.3, stride=sixth)
+        self.b7 = BottleneckBlock(c[2048], (c[1024], c[2048]), c[4096], layer, spread, dropout=0.5)
         self.bn7 = layer(c[4096])
         self.relu = nn.ReLU(inplace=True)
         self.dropout7 = nn.Dropout2d(dropout)
