@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from camtools.data.files import atomic_save, write_json
 from camtools.data.samples import VolumeSamples
 from camtools.engine.checkpoints import read_checkpoint
+from camtools.engine.early_stopping import check_patience, reason_to_stop
 from camtools.engine.inferers import HalfPrecisionInferer
 from camtools.engine.loading import PrepareBatch, prepare_volumes, set_epoch
 from camtools.engine.run_locks import export_lock
@@ -52,6 +53,8 @@ class NetworkTrainer(SupervisedTrainer):
         lr_scheduler: stepped after every epoch, or every iteration.
         evaluator: runs every ``val_interval`` epochs and after the last. A higher key metric must be better.
         val_interval: epochs between validations.
+        patience: validations without a better key metric after which the training ends; None: it never ends early.
+            ``lr_scheduler`` still spans ``max_epochs``, so an early end leaves out its last, smallest rates.
         lr_interval: ``"epoch"`` or ``"iteration"``: when ``lr_scheduler`` is stepped.
         export_path: path of a second copy of the final weights, such as the bundle's ``models/model.pt``.
         seed: seed of the random draws.
@@ -65,7 +68,7 @@ class NetworkTrainer(SupervisedTrainer):
             ``label``), ``optimizer``, ``loss_function``, and optionally ``inferer`` and ``train_handlers``.
 
     Raises:
-        ValueError: ``lr_interval`` has another value.
+        ValueError: ``lr_interval`` or ``patience`` has another value, or ``patience`` is given without an evaluator.
         RuntimeError: the loss is not finite.
     """
 
@@ -77,6 +80,7 @@ class NetworkTrainer(SupervisedTrainer):
         lr_scheduler: Any = None,
         evaluator: SupervisedEvaluator | None = None,
         val_interval: int = 1,
+        patience: int | None = None,
         lr_interval: Literal["epoch", "iteration"] = "epoch",
         export_path: str | Path | None = None,
         seed: int = 0,
@@ -89,6 +93,7 @@ class NetworkTrainer(SupervisedTrainer):
     ) -> None:
         if lr_interval not in ("epoch", "iteration"):
             raise ValueError(f"Expected lr_interval to be 'epoch' or 'iteration', found {lr_interval!r}.")
+        check_patience(patience, validated=evaluator is not None)
         self.name = name
         self.folder = Path(folder)
         self.export_path = export_path
@@ -96,6 +101,7 @@ class NetworkTrainer(SupervisedTrainer):
         self.lr_scheduler = lr_scheduler
         self.evaluator = evaluator
         self.val_interval = val_interval
+        self.patience = patience
         self.lr_interval = lr_interval
         self.seed = seed
         self.weights = list(weights)
@@ -145,6 +151,8 @@ class NetworkTrainer(SupervisedTrainer):
         if self.lr_scheduler is not None and self.lr_interval == "iteration":
             self.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.lr_scheduler.step())
         self.add_event_handler(Events.EPOCH_COMPLETED, NetworkTrainer._finish_epoch)
+        if self.patience is not None:
+            self.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, NetworkTrainer._stop_early, self.patience)
 
     def _show_progress(self) -> None:
         if idist.get_rank() != 0:
@@ -211,6 +219,13 @@ class NetworkTrainer(SupervisedTrainer):
         logger.info("%s: epoch %d of %d, %s", self.name, self.state.epoch, self.state.max_epochs, shown)
         if idist.get_rank() == 0:
             self._save()
+
+    def _stop_early(self, patience: int) -> None:
+        metric = "" if self.evaluator is None else self.evaluator.state.key_metric_name
+        reason = reason_to_stop(self.history, metric, patience)
+        if reason is not None and self.state.epoch < self.state.max_epochs:
+            logger.info("%s: ends after epoch %d of %d, %s", self.name, self.state.epoch, self.state.max_epochs, reason)
+            self.terminate()
 
     def _validate(self, evaluator: SupervisedEvaluator) -> dict[str, float]:
         evaluator.run(self.state.epoch)

@@ -22,6 +22,7 @@ def cam_classifier(
     output_stride: Literal[8, 16, 32] = 8,
     norm: NormName = "batch",
     pretrained: bool | str | os.PathLike[str] = False,
+    unit_images: bool = False,
 ) -> nn.Module:
     """Build the classifier that a configuration names.
 
@@ -30,25 +31,27 @@ def cam_classifier(
         in_channels: channels of the images.
         num_classes: number of logits.
         width: factor on the channel counts; only for ResNet-38.
-        output_stride: only for EfficientNet-Lite0; training at 16 takes a third of the time of 8.
+        output_stride: of the deepest features. The weights are the same for all three, so that a classifier may train
+            at 32 or 16, in a fraction of the time, and make its maps at 8.
         norm: normalisation, see ``camtools.networks.norms.norm_layer``.
         pretrained: see the classes.
+        unit_images: only for EfficientNet-Lite0; images are in [0, 1], and the network scales them for its weights.
 
     Raises:
-        ValueError: an unknown name, or a width or output stride that the network does not have.
+        ValueError: an unknown name, or an option that the network does not have.
 
     Example:
         >>> type(cam_classifier("resnet38", width=0.03125)).__name__
         'ResNet38'
     """
     options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
-    options |= {"norm": norm, "pretrained": pretrained}
+    options |= {"norm": norm, "pretrained": pretrained, "output_stride": output_stride}
     if name not in ("resnet38", "efficientnet_lite0"):
         raise ValueError(f"expected name resnet38 or efficientnet_lite0, found {name!r}")
     if name == "efficientnet_lite0":
         if width != 1:
             raise ValueError(f"expected width=1 for efficientnet_lite0, found width={width}; set it to 1")
-        return EfficientNetLite0CAM(output_stride=output_stride, **options)
-    if output_stride != 8:
-        raise ValueError(f"expected output_stride=8 for resnet38, found output_stride={output_stride}; set it to 8")
+        return EfficientNetLite0CAM(unit_images=unit_images, **options)
+    if unit_images:
+        raise ValueError("expected unit_images=False for resnet38, found unit_images=True; set it to False")
     return ResNet38(width=width, **options)

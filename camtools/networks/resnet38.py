@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from camtools.networks.imagenet import saved_state
 from camtools.networks.norms import NormName, norm_layer
@@ -26,16 +27,19 @@ HEADS = ("fc", "linear1000.")  # class layers of the public weights and of the n
 
 
 class ResNet38(nn.Module):
-    r"""Wide ResNet-38 as a classifier whose activations make activation maps (output stride 8); OEEM's.
+    r"""Wide ResNet-38 as a classifier whose activations make activation maps; OEEM's.
 
     The features f of the last three stages, after normalisation and activation, are concatenated: 512, 1024 and 4096
-    channels. A 1x1 convolution w without bias scores them at every position, and the scores are averaged:
+    channels, interpolated to the resolution of the first where theirs differ. A 1x1 convolution w without bias scores
+    them at every position, and the scores are averaged:
 
     .. math:: M_k(i) = \sum_c w_{kc} f_c(i), \qquad y_k = \frac{1}{N} \sum_i M_k(i)
 
-    :meth:`class_maps` gives M, :meth:`forward` y. Modules and state dictionary have the names of the public PyTorch
-    weights ``res38d``; the class layer is ``fc8``. Dropouts zero whole channels. Parameters are kept in the
-    channels-last memory format, which is faster on CPUs and with half precision on GPUs.
+    :meth:`class_maps` gives M, :meth:`forward` y. The published network has an output stride of 8: two strides are
+    replaced by dilation. Larger output strides put them back, which changes no feature at the remaining positions for
+    sides that are multiples of 32, and saves time in training. Modules and state dictionary have the names of the
+    public PyTorch weights ``res38d``; the class layer is ``fc8``. Dropouts zero whole channels. Parameters are kept in
+    the channels-last memory format, which is faster on CPUs and with half precision on GPUs.
 
     Source: Wu et al., Wider or Deeper, Pattern Recognition 2019 (model A1), dilated as in AffinityNet (Ahn and Kwak,
     CVPR 2018); the classifier of OEEM (Li et al., MICCAI 2022), section 2.1 and eq. 1. The code of OEEM dilates the
@@ -52,14 +56,16 @@ class ResNet38(nn.Module):
             scratch, whose running statistics would not fit images of another stain.
         pretrained: False starts from He initialisation. A path reads everything but the class layer from a state
             dictionary of ``res38d`` (with ``in_channels=1`` the first convolution is summed over RGB).
+        output_stride: of blocks 6 and 7: 8, 16 or 32. Block 5 has at most 16. The class maps are at 8.
 
     Attributes:
         cam_layers: names of the ends of the four stages and of the concatenated features, shallow to deep.
         embedding_size: number of features.
-        smallest: least height and width of the images.
+        smallest: least height and width of the images: the output stride.
 
     Raises:
-        ValueError: a width that is not positive, an unknown norm, or pretrained weights for another network.
+        ValueError: a width that is not positive, an unknown norm or output stride, or pretrained weights for
+            another network.
 
     Example:
         >>> import torch
@@ -78,8 +84,13 @@ class ResNet38(nn.Module):
         dropout: float = 0.5,
         norm: NormName = "batch",
         pretrained: Literal[False] | str | os.PathLike[str] = False,
+        output_stride: Literal[8, 16, 32] = 8,
     ) -> None:
         super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"expected output_stride 8, 16 or 32, found {output_stride}")
+        fifth = 1 if output_stride == 8 else 2  # strides of blocks 5 and 6, dilations after them
+        sixth = 2 if output_stride == 32 else 1
         c = dict(zip(WIDTHS, scaled_widths(WIDTHS, width), strict=True))
         layer = norm_layer(norm)
         self.conv1a = nn.Conv2d(in_channels, c[64], kernel_size=3, padding=1, bias=False)
@@ -90,17 +101,18 @@ class ResNet38(nn.Module):
         self.b4 = BasicBlock(c[256], c[512], c[512], layer, stride=2)
         self.b4_1, self.b4_2, self.b4_3 = (BasicBlock(c[512], c[512], c[512], layer) for _ in range(3))
         self.b4_4, self.b4_5 = (BasicBlock(c[512], c[512], c[512], layer) for _ in range(2))
-        self.b5 = BasicBlock(c[512], c[512], c[1024], layer, dilation=2, first_dilation=1)
-        self.b5_1, self.b5_2 = (BasicBlock(c[1024], c[512], c[1024], layer, dilation=2) for _ in range(2))
-        self.b6 = BottleneckBlock(c[1024], (c[512], c[1024]), c[2048], layer, dilation=4, dropout=0.3)
-        self.b7 = BottleneckBlock(c[2048], (c[1024], c[2048]), c[4096], layer, dilation=4, dropout=0.5)
+        self.b5 = BasicBlock(c[512], c[512], c[1024], layer, stride=fifth, dilation=2 // fifth, first_dilation=1)
+        self.b5_1, self.b5_2 = (BasicBlock(c[1024], c[512], c[1024], layer, dilation=2 // fifth) for _ in range(2))
+        spread = 4 // (fifth * sixth)
+        self.b6 = BottleneckBlock(c[1024], (c[512], c[1024]), c[2048], layer, spread, dropout=0.3, stride=sixth)
+        self.b7 = BottleneckBlock(c[2048], (c[1024], c[2048]), c[4096], layer, spread, dropout=0.5)
         self.bn7 = layer(c[4096])
         self.relu = nn.ReLU(inplace=True)
         self.dropout7 = nn.Dropout2d(dropout)
         self.embedding_size = c[512] + c[1024] + c[4096]
         self.fc8 = nn.Conv2d(self.embedding_size, num_classes, kernel_size=1, bias=False)
         self.cam_layers = ["b2_2", "b3_2", "b4_5", "b5_2", "dropout7"]
-        self.smallest = 8
+        self.smallest = int(output_stride)
         self._initialise(pretrained, width)
         self.to(memory_format=torch.channels_last)
 
@@ -112,7 +124,7 @@ class ResNet38(nn.Module):
         """Score every class at every position; see the class.
 
         Args:
-            images: ``(B, in_channels, H, W)``, H and W at least 8.
+            images: ``(B, in_channels, H, W)``, H and W at least the output stride.
 
         Returns:
             ``(B, num_classes, H / 8, W / 8)``, rounded up, of any sign.
@@ -148,6 +160,10 @@ class ResNet38(nn.Module):
         x = self.b5_2(self.b5_1(self.b5(x, fourth)))
         fifth = self.b6.activate(x)
         last = self.relu(self.bn7(self.b7(self.b6(x, fifth))))
+        size = fourth.shape[2:]
+        if fifth.shape[2:] != size:
+            fifth = F.interpolate(fifth, size=size, mode="bilinear", align_corners=False)
+            last = F.interpolate(last, size=size, mode="bilinear", align_corners=False)
         return torch.cat([fourth, fifth, last], dim=1)
 
     def _initialise(self, pretrained: bool | str | os.PathLike[str], width: float) -> None:

@@ -111,6 +111,7 @@ class BottleneckBlock(PreActivationBlock):
         norm: from channels to a layer that normalises them.
         dilation: of the 3x3 convolution.
         dropout: probability of either dropout.
+        stride: of the first 1x1 convolution, and of the shortcut.
 
     Example:
         >>> import torch
@@ -120,10 +121,17 @@ class BottleneckBlock(PreActivationBlock):
     """
 
     def __init__(
-        self, inputs: int, middle: tuple[int, int], outputs: int, norm: Norm, dilation: int, dropout: float
+        self,
+        inputs: int,
+        middle: tuple[int, int],
+        outputs: int,
+        norm: Norm,
+        dilation: int,
+        dropout: float,
+        stride: int = 1,
     ) -> None:
-        super().__init__(inputs, outputs, stride=1, norm=norm, project=True)
-        self.conv_branch2a = nn.Conv2d(inputs, middle[0], kernel_size=1, bias=False)
+        super().__init__(inputs, outputs, stride, norm, project=True)
+        self.conv_branch2a = nn.Conv2d(inputs, middle[0], kernel_size=1, stride=stride, bias=False)
         self.bn_branch2b1 = norm(middle[0])
         self.dropout_2b1 = nn.Dropout2d(dropout)
         self.conv_branch2b1 = _convolution(middle[0], middle[1], dilation=dilation)

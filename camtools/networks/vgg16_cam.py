@@ -35,6 +35,10 @@ class VGG16CAM(nn.Module):
     (after VGG-16's fifth pooling, unless dilated). With ``dilated=False``, ``head="fully_connected"`` and
     ``norm=None``, network and state dictionary equal ``torchvision.models.vgg16`` and its state dictionary.
 
+    ``output_stride`` moves the stride of the fourth pooling into the dilation of block 5, or back. For sides that are
+    multiples of 16, this does not change the features at the positions that both have, and the state dictionary stays
+    the same: weights trained at 16 give finer maps at 8.
+
     Parameters are kept in the channels-last memory format, which is faster on CPUs and with half precision on GPUs.
 
     Source: Simonyan and Zisserman, ICLR 2015; UM-CAM (Fu et al., 2023), section 3.1 and the authors' code.
@@ -50,13 +54,15 @@ class VGG16CAM(nn.Module):
             ``in_channels=1`` the first one is summed over RGB) and the hidden layers of a fully connected head.
         dilated: UM-CAM's fourth pooling and block 5; False: VGG-16's.
         head: ``"average"`` or ``"fully_connected"``.
+        output_stride: of block 5: 8 or 16; None: 8 if dilated, else 16. A fully connected head has no other.
 
     Attributes:
         cam_layers: names of the last activation of each of the five blocks, shallow to deep.
         smallest: smallest height and width of the images.
 
     Raises:
-        ValueError: a width that is not positive, an unknown norm or head, or pretrained weights for another network.
+        ValueError: a width that is not positive, an unknown norm, head or output stride, or pretrained weights for
+            another network.
         RuntimeError: the download fails.
 
     Example:
@@ -80,6 +86,7 @@ class VGG16CAM(nn.Module):
         pretrained: bool | str | os.PathLike[str] = False,
         dilated: bool = True,
         head: Literal["average", "fully_connected"] = "average",
+        output_stride: Literal[8, 16] | None = None,
     ) -> None:
         super().__init__()
         *widths, hidden = scaled_widths([*(channels for channels, _ in BLOCKS), HIDDEN], width, fewest=4)
@@ -87,8 +94,8 @@ class VGG16CAM(nn.Module):
             raise ValueError(f"expected head 'average' or 'fully_connected', found {head!r}")
         norm_of = None if norm is None else norm_layer(norm, allowed=NORMS)
         self.fully_connected = head == "fully_connected"
-        self.smallest = 8 if dilated else 16
-        layers, ends = _features(in_channels, widths, dropout, norm_of, dilated)
+        self.smallest = _output_stride(output_stride, dilated, self.fully_connected)
+        layers, ends = _features(in_channels, widths, dropout, norm_of, dilated, self.smallest)
         if not dilated and self.fully_connected:
             self.smallest = 32
             layers.append(nn.MaxPool2d(2))
@@ -113,8 +120,8 @@ class VGG16CAM(nn.Module):
         """Classify images.
 
         Args:
-            images: ``(B, in_channels, H, W)``, scaled to [0, 1]; H and W at least 8 (dilated), 16 (not dilated), or 32
-                (not dilated and fully connected).
+            images: ``(B, in_channels, H, W)``, scaled to [0, 1]; H and W at least the output stride, or 32 (not dilated
+                and fully connected).
 
         Returns:
             Logits ``(B, num_classes)``.
@@ -135,7 +142,7 @@ class VGG16CAM(nn.Module):
             images: as for :meth:`forward`.
 
         Returns:
-            ``(B, num_classes, h, w)`` at output stride 8 (dilated) or 16, of any sign.
+            ``(B, num_classes, h, w)`` at the output stride, of any sign.
 
         Raises:
             ValueError: as for :meth:`forward`, or a fully connected head, which has no scores per position.
@@ -180,15 +187,43 @@ def _fully_connected(inputs: int, hidden: int, num_classes: int, dropout: float)
     return nn.Sequential(*layers, nn.Linear(hidden, num_classes))
 
 
+class _DensePool(nn.Module):
+    """VGG-16's pooling at every position instead of every second one: windows of 2x2 with stride 1."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        # -inf never is the maximum of a window that reaches over the edge
+        return F.max_pool2d(F.pad(features, [0, 1, 0, 1], value=-torch.inf), kernel_size=2, stride=1)
+
+
+def _fourth_pool(dilated: bool, output_stride: int) -> nn.Module:
+    if dilated:
+        return nn.MaxPool2d(3, stride=output_stride // 8, padding=1)
+    return nn.MaxPool2d(2) if output_stride == 16 else _DensePool()
+
+
+def _output_stride(given: int | None, dilated: bool, fully_connected: bool) -> int:
+    published = 8 if dilated else 16
+    if given is None:
+        return published
+    if given not in (8, 16):
+        raise ValueError(f"expected output_stride 8 or 16, found {given}")
+    if fully_connected and given != published:
+        raise ValueError(
+            f"expected output_stride {published} for head='fully_connected' and dilated={dilated}, found {given}; set "
+            "it to null, or use head='average'"
+        )
+    return given
+
+
 def _features(
-    in_channels: int, widths: list[int], dropout: float, norm: Norm | None, dilated: bool
+    in_channels: int, widths: list[int], dropout: float, norm: Norm | None, dilated: bool, output_stride: int
 ) -> tuple[list[nn.Module], list[int]]:
     """Layers of the five blocks, and the index of the last activation of each."""
     layers: list[nn.Module] = []
     ends: list[int] = []
     for block, (channels, (_, convolutions)) in enumerate(zip(widths, BLOCKS, strict=True), start=1):
         changed = dilated and block == 5
-        dilation = 2 if changed else 1
+        dilation = 2 if block == 5 and output_stride == 8 else 1
         for _ in range(convolutions):
             layers.append(nn.Conv2d(in_channels, channels, kernel_size=3, padding=dilation, dilation=dilation))
             layers += [norm(channels)] if norm is not None else []
@@ -198,5 +233,5 @@ def _features(
             in_channels = channels
         ends.append(end)
         if block < 5:
-            layers.append(nn.MaxPool2d(3, stride=1, padding=1) if dilated and block == 4 else nn.MaxPool2d(2))
+            layers.append(_fourth_pool(dilated, output_stride) if block == 4 else nn.MaxPool2d(2))
     return layers, ends

@@ -89,6 +89,17 @@ def test_imagenet_weights_of_the_package() -> None:
     torch.testing.assert_close(last, features(images, state)[2], rtol=1e-3, atol=1e-3)
 
 
+def test_unit_images_are_scaled_by_the_network(weights: Path) -> None:
+    images = torch.rand(2, 1, 64, 48)
+    plain = EfficientNetLite0CAM(in_channels=1, pretrained=weights).eval()
+    unit = EfficientNetLite0CAM(in_channels=1, unit_images=True).eval()
+    unit.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(unit(images), plain(2 * images - 1))
+    segmenters = [PSPNet(network, channels=16).eval() for network in (unit, plain)]
+    segmenters[1].load_state_dict(segmenters[0].state_dict())
+    torch.testing.assert_close(segmenters[0](images), segmenters[1](2 * images - 1))
+
+
 @pytest.mark.parametrize("dilation", [1, 2, 4])
 @pytest.mark.parametrize("size", [(8, 12), (9, 7), (3, 2)])
 def test_dilated_depthwise_convolution_is_torchs(dilation: int, size: tuple[int, int]) -> None:
