@@ -92,9 +92,10 @@ def test_lost_file_of_a_stage_is_written_again(bundle: Bundle, own_trained: Path
     assert stamps(own_trained / "run/predictions") == before
 
 
-def test_masks_of_training_items_change_nothing_once_tags_are_given(
+def test_given_tags_instead_of_masks_no_cache_and_workers_change_no_weight(
     bundle: Bundle, trained: Path, dataset: Path, tmp_path: Path
 ) -> None:
+    """One training for three promises, since a training takes long."""
     content = json.loads((dataset / "dataset.json").read_text())
     for name in ("images", "labels"):
         (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
@@ -107,7 +108,9 @@ def test_masks_of_training_items_change_nothing_once_tags_are_given(
     content["training"] = [{"image": item["image"]} | tags for item in content["training"]]
     (tmp_path / "data/dataset.json").write_text(json.dumps(content))
     trainings = [f"@{stage}" for stage in bundle.stages if stage not in ("predict", "evaluate")]
-    train(bundle, tmp_path / "data", tmp_path, run=trainings)
+    assert list((trained / "run/cache").glob("*.npy"))
+    train(bundle, tmp_path / "data", tmp_path, run=trainings, cache_dir="$None", num_workers=2)
+    assert not (tmp_path / "run/cache").exists()
     for name in bundle.models:
         states = [torch.load(folder / "models" / name, weights_only=True) for folder in (trained, tmp_path)]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
