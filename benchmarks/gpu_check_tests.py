@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,9 +31,9 @@ def cuda_test_rows(machine: Machine) -> Iterator[Row]:
     for case in bad:
         yield failed(f"test {case.get('name')}", f"{case.get('classname')}, see tests.log")
     without = by_result["skipped"]
-    if without:
-        reasons = {str(case.find("skipped").get("message")) for case in without}  # type: ignore[union-attr]
-        yield skipped(f"{len(without)} of {len(cases)} CUDA tests", "; ".join(sorted(reasons)))
+    for reason, count in Counter(case.find("skipped").get("message") for case in without).items():  # type: ignore[union-attr]
+        unable = failed if machine.full and reason == REASON else skipped
+        yield unable(f"{count} of {len(cases)} CUDA tests", str(reason))
     passed = len(cases) - len(bad) - len(without)
     if passed:
         yield measured("CUDA tests and Triton's interpreter: passed", passed, "tests", f"{done.seconds:.0f} s")
