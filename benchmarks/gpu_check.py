@@ -92,7 +92,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=CHECKS, metavar="CHECK", help=", ".join(CHECKS))
     parser.add_argument("--minutes", type=float, help="for all checks; default: 7.5 on a GPU, 30 on a CPU")
     parser.add_argument("--output-dir", type=Path, default=HERE.parent / "runs/gpu-check")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.minutes = options.minutes or {"cuda": 7.5, "cpu": 30}[options.device]
@@ -146,8 +146,9 @@ def rows_of(name: str, options: argparse.Namespace, seconds: float) -> Iterator[
     """Rows of a check, as they come from its process."""
     folder = options.output_dir / name
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(HERE / "gpu_check.py"), "--child", name, "--device", options.device]
-    command += ["--seconds", str(seconds), "--output-dir", str(folder)]
+    check = CHECKS[name]
+    command = [sys.executable, str(HERE / "gpu_check.py"), "--device", options.device, "--output-dir", str(folder)]
+    command += ["--seconds", str(seconds), "--child", check.module, check.function, *check.arguments]
     with (folder / "errors.log").open("wb") as errors:
         process = subprocess.Popen(
             command, env=environment(options.device), stdout=subprocess.PIPE, stderr=errors, start_new_session=True
@@ -194,11 +195,11 @@ def run_check(options: argparse.Namespace) -> int:
 
     rows = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the libraries print is no row
-    check = CHECKS[options.child]
-    machine = Machine(torch.device(options.device), options.output_dir, time.monotonic() + options.seconds)
+    device = torch.device("cuda:0" if options.device == "cuda" else "cpu")
+    machine = Machine(device, options.output_dir, time.monotonic() + options.seconds)
+    module, name, *arguments = options.child
     try:
-        function = getattr(importlib.import_module(check.module), check.function)
-        for row in function(machine, *check.arguments):
+        for row in getattr(importlib.import_module(module), name)(machine, *arguments):
             print(json.dumps(asdict(row)), file=rows, flush=True)
     except Exception as error:
         row = failed("the rest of it", f"{type(error).__name__}: {str(error)[-400:]}")
