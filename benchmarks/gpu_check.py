@@ -56,6 +56,7 @@ CHECKS = {  # the ones that come last are the first to be left out when the time
     "steps": Check("gpu_check_networks", "step_rows", 60),
     "maps": Check("gpu_check_networks", "map_rows", 40),
     "cfdcam": Check("gpu_check_networks", "cfdcam_rows", 60),
+    "loader": Check("gpu_check_loader", "loader_rows", 60),
     "umcam.paper": Check("gpu_check_bundles", "paper_rows", 90, ("umcam",)),
     "cfdcam.paper": Check("gpu_check_bundles", "paper_rows", 90, ("cfdcam",)),
     "ltgradcam.paper": Check("gpu_check_bundles", "paper_rows", 90, ("ltgradcam",)),
@@ -151,7 +152,7 @@ def rows_of(name: str, options: argparse.Namespace, seconds: float) -> Iterator[
     command += ["--seconds", str(seconds), "--child", check.module, check.function, *check.arguments]
     with (folder / "errors.log").open("wb") as errors:
         process = subprocess.Popen(
-            command, env=environment(options.device), stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            command, env=environment(options), stdout=subprocess.PIPE, stderr=errors, start_new_session=True
         )
     end = time.monotonic() + seconds
     timer = threading.Timer(seconds, stop, [process])
@@ -170,11 +171,12 @@ def rows_of(name: str, options: argparse.Namespace, seconds: float) -> Iterator[
         yield failed("the rest of it", f"exit status {code}: ... {errors_end}")
 
 
-def environment(device: str) -> dict[str, str]:
-    """Variables of the process of a check: this checkout's package; on a CPU no GPU and Triton's interpreter."""
+def environment(options: argparse.Namespace) -> dict[str, str]:
+    """Variables of the process of a check: this checkout, own phantoms; on a CPU no GPU and Triton's interpreter."""
     places = [str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
-    if device == "cpu":
+    variables["CAMTOOLS_CACHE"] = str(options.output_dir / "phantoms")
+    if options.device == "cpu":
         variables |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
     return variables
 

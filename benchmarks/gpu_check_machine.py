@@ -77,7 +77,6 @@ def run(arguments: list[str], machine: Machine, log: str) -> Finished:
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=REPOSITORY,
-            env=os.environ | {"CAMTOOLS_CACHE": str(machine.folder.parent / "phantoms")},
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
