@@ -2,7 +2,7 @@
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := $(UV) run --quiet
 
-.PHONY: demo test lint docs setup clean
+.PHONY: demo test lint docs gpu-check setup clean
 
 demo: setup ## the whole method on built-in phantoms, against the Grad-CAM baseline
 	@echo "Training UM-CAM+SPL and its Grad-CAM baseline on built-in phantoms: about 4 minutes on 2 cores."
@@ -18,6 +18,9 @@ lint: setup
 
 docs: setup ## the documentation in site/; a warning is an error
 	$(RUN) --group docs sphinx-build --fresh-env --quiet --fail-on-warning --keep-going docs site
+
+gpu-check: setup ## what only a GPU can show, in one table in runs/gpu-check/; under 8 minutes on one GPU
+	$(RUN) python benchmarks/gpu_check.py
 
 setup: $(UV) ## the environment in .venv
 	@test -d .venv || echo "Setting up .venv: uv downloads and compiles packages, 8 GB on disk with CUDA, in 5 to 10 minutes."

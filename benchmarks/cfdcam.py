@@ -101,9 +101,9 @@ STEPS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 }
 
 
-def classifier(path: str | None) -> ResNet18CAM:
+def classifier(path: str | None, width: float = 1.0) -> ResNet18CAM:
     torch.manual_seed(0)
-    model = ResNet18CAM()
+    model = ResNet18CAM(width=width)
     if path:
         model.load_state_dict(torch.load(path, weights_only=True))
     else:
