@@ -15,7 +15,6 @@ def loader_rows(machine: Machine) -> Iterator[Row]:
     """Slices a second of the pipeline alone and with the networks of paper.yaml, and how long the network waits."""
     prepare_process()
     size, volumes, seconds = (256, 4, 3.0) if machine.full else (64, 2, 1.0)
-    (machine.folder / "labels/images").mkdir(parents=True, exist_ok=True)  # loader.py makes the last folder only
     counts = (0, 4) if machine.full else (0,)
     for name, task in loader.tasks(paper=machine.full).items():
         for workers in counts:

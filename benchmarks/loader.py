@@ -74,7 +74,7 @@ def dataset_of(task: Task, size: int, augment: str, store: str, folder: Path, vo
     if task.keys:
         for item in items:
             for file in pseudo_label_files(folder / "labels", item, task.keys).values():
-                Path(file).parent.mkdir(exist_ok=True)
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
                 Path(file).unlink(missing_ok=True)
                 Path(file).symlink_to(item["image"])
         options |= {"pseudo_label_dir": folder / "labels", "pseudo_labels": task.keys}
