@@ -16,6 +16,7 @@ from monai.transforms import AsDiscreted, Compose
 from camtools.data.samples import VolumeSamples
 from camtools.data.volume_dataset import VolumeDataset
 from camtools.engine.loading import slice_loader
+from camtools.transforms import LargestLogitd
 
 __all__ = ["right_tags", "slice_evaluator", "volume_evaluator"]
 
@@ -100,7 +101,7 @@ def volume_evaluator(
     """
     if not dataset.data or not all(item.get("label") for item in dataset.data):
         return None
-    discrete = [AsDiscreted("pred", argmax=True), AsDiscreted("label", threshold=0.5)]
+    discrete = [LargestLogitd("pred"), AsDiscreted("label", threshold=0.5)]
     return SupervisedEvaluator(
         device=device,
         val_data_loader=DataLoader(dataset, batch_size=1),

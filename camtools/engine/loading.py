@@ -43,19 +43,19 @@ def slice_loader(
         drop_last: leave out an incomplete last batch, unless it is the only one, since batch normalisation cannot train
             on a single sample.
     """
-    sampler: DistributedSampler[Any] | None
-    sampler = DistributedSampler(dataset, shuffle=shuffle) if idist.get_world_size() > 1 else None
+    processes = {"num_replicas": idist.get_world_size(), "rank": idist.get_rank()}
+    sampler: DistributedSampler[Any] = DistributedSampler(dataset, shuffle=shuffle, **processes)
     workers = _default_workers() if num_workers is None else num_workers
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        shuffle=shuffle and sampler is None,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         collate_fn=collate_same_size if dataset.augmentation is None else collate_on_canvas,
-        drop_last=drop_last and len(sampler or dataset) >= batch_size,  # type: ignore[arg-type]
+        drop_last=drop_last and len(sampler) >= batch_size,
+        generator=torch.Generator(),  # with the default one, worker processes would change the draws of dropout
     )
 
 
@@ -65,10 +65,10 @@ def _default_workers() -> int:
     return min(MOST_WORKERS, torch.get_num_threads())
 
 
-def set_epoch(loader: DataLoader[Any], epoch: int) -> None:
+def set_epoch(loader: DataLoader[Any], epoch: int, seed: int = 0) -> None:
     """Fix the order of the samples of one epoch and the random draws of their augmentation."""
     if isinstance(loader.sampler, DistributedSampler):
-        loader.sampler.set_epoch(epoch)
+        loader.sampler.set_epoch(seed + 1000 * epoch)
     if isinstance(loader.dataset, VolumeSamples):
         loader.dataset.set_epoch(epoch)
 

@@ -200,7 +200,7 @@ class NetworkTrainer(SupervisedTrainer):
 
     def _fix_random_draws(self) -> None:
         torch.manual_seed(self.seed + 1000 * self.state.epoch + idist.get_rank())
-        set_epoch(self.data_loader, self.state.epoch)
+        set_epoch(self.data_loader, self.state.epoch, self.seed)
 
     def _finish_epoch(self) -> None:
         row = {"epoch": self.state.epoch, "loss": float(self.state.metrics["loss"])}
