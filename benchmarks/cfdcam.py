@@ -35,6 +35,7 @@ from camtools.data.phantoms import make_phantom
 from camtools.data.volumes import read_volume
 from camtools.fusion import normalize_min_max
 from camtools.networks import ResNet18CAM
+from camtools.precision import computes_in
 from camtools.process import reuse_memory
 
 SIZE = 240
@@ -173,6 +174,12 @@ def main() -> None:
         run_step(options.step, options)
         return
     names = [name for number, name in enumerate(STEPS) if options.only is None or number in {0, *options.only}]
+    types = [torch.float32]
+    if computes_in(HALF, "cpu"):
+        types.append(HALF)
+    else:
+        print("No steps in bfloat16: this processor has no instructions for it.", file=sys.stderr)
+        names = [name for name in names if "bfloat16" not in name]
     results: dict[str, list[dict]] = {name: [] for name in names}
     for _ in range(options.rounds):
         for name in names:
@@ -180,7 +187,7 @@ def main() -> None:
             print(
                 f"{name}: {statistics.median(results[name][-1]['seconds']):.2f} s a slice", file=sys.stderr, flush=True
             )
-    floors = {dtype: floor_seconds(options, dtype) for dtype in (torch.float32, HALF)}
+    floors = {dtype: floor_seconds(options, dtype) for dtype in types}
     report(results, floors, slices(options), options.json)
 
 
@@ -211,7 +218,8 @@ def report(results: dict[str, list[dict]], floors: dict[torch.dtype, float], ima
         ratio = took / floors[HALF if "bfloat16" in name else torch.float32]
         rows.append({"step": name, "seconds": took, "faster": base / took, "error": error, "mask": mask})
         print(f"| {name} | {took:.2f} | {base / took:.1f} x | {ratio:.2f} | {error:.1e} | {100 * mask:.2f} % |")
-    print(f"\nFloor: {floors[torch.float32]:.2f} s in float32, {floors[HALF]:.2f} s in bfloat16.")
+    shown = ", ".join(f"{seconds:.2f} s in {str(dtype).removeprefix('torch.')}" for dtype, seconds in floors.items())
+    print(f"\nFloor: {shown}.")
     print(f"{len(images)} slices, {torch.get_num_threads()} threads, torch {torch.__version__}.")
     if path:
         Path(path).write_text(json.dumps({"rows": rows, "floor": {str(key): value for key, value in floors.items()}}))

@@ -9,6 +9,7 @@ import torch
 from monai.transforms import Compose, RandGaussianNoised
 from torch.utils.data import DataLoader
 
+from camtools.augment import Augmentation, RandomCrop, RandomGamma
 from camtools.data import DataError, SliceCache, SliceDataset, load_datalist
 from camtools.engine import slice_loader
 from camtools.engine.loading import PrepareBatch, prepare_volumes, set_epoch
@@ -43,6 +44,29 @@ def test_draws_are_distinct_and_follow_seed_and_epoch(blob_dataset: Path, tmp_pa
     assert not torch.equal(expected[1], expected[2])
     other = drawn(slice_loader(noisy(blob_dataset, seed=1), 4), 1)
     assert not torch.equal(other, expected[1])
+
+
+def test_two_processes_see_the_samples_of_one(blob_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = load_datalist(blob_dataset, "training")
+
+    def augmented(rank: int, processes: int, epoch: int) -> tuple[list[int], torch.Tensor]:
+        monkeypatch.setattr("ignite.distributed.get_world_size", lambda: processes)
+        monkeypatch.setattr("ignite.distributed.get_rank", lambda: rank)
+        augmentation = Augmentation([RandomGamma((0.5, 2.0)), RandomCrop(24, rotation=0.5)])
+        loader = slice_loader(SliceDataset(items, PREPARE, augmentation=augmentation), 3)
+        set_epoch(loader, epoch)
+        batches = list(loader)
+        images = torch.cat([PrepareBatch(augmentation)(batch, "cpu")[0] for batch in batches])
+        return torch.cat([batch["index"] for batch in batches]).tolist(), images
+
+    index, images = augmented(0, 1, epoch=1)
+    expected = dict(zip(index, images, strict=True))
+    shares = [augmented(rank, 2, epoch=1) for rank in range(2)]
+    assert sorted(shares[0][0] + shares[1][0]) == sorted(index) == list(range(18))
+    for numbers, found in shares:
+        for number, image in zip(numbers, found, strict=True):
+            torch.testing.assert_close(image, expected[number], atol=1e-6, rtol=0)
+    assert augmented(0, 2, epoch=2)[0] != shares[0][0]  # another order in every epoch
 
 
 def test_removed_cache_is_made_again_while_training(blob_dataset: Path, tmp_path: Path) -> None:
