@@ -28,7 +28,9 @@ python_use_unqualified_type_names = True
 
 nitpicky = True  # a link to nothing is an error
 nitpick_ignore = [
+    ("py:class", "camtools.data.samples.BatchTransform"),
     ("py:class", "camtools.data.samples.VolumeSamples"),
+    ("py:class", "camtools.data.stored_slices.StoredSlices"),
     ("py:exc", "FolderInUseError"),
     ("py:exc", "StorageError"),
 ]

@@ -37,7 +37,7 @@ class SliceCache:
     """Folder of prepared slices, one ``.npy`` file per volume and key.
 
     The name of a file is a hash of the content of the input file, the settings of ``prepare``, and the versions of the
-    code (:func:`camtools.data.settings.settings_digest`), so a changed volume or setting never meets an old file. Files
+    code (``camtools.data.settings.settings_digest``), so a changed volume or setting never meets an old file. Files
     are written atomically. Several processes may use the folder at the same time, and it may be removed at any time:
     missing slices are prepared again.
 

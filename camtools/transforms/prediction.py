@@ -58,7 +58,7 @@ class PredictVolumed(Transform):
         amp: mixed precision, see :func:`camtools.precision.mixed_precision`.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`. Networks with instance
             normalisation run in channels-last format on a CPU unless this is False
-            (:func:`camtools.networks.norms.fast_instance_norm`); their weights are left in the given format.
+            (``camtools.networks.norms.fast_instance_norm``); their weights are left in the given format.
     """
 
     def __init__(
