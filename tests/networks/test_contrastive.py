@@ -53,9 +53,7 @@ def test_contrastive_network_trains_the_classifier_it_was_given() -> None:
 def test_contrastive_network_checks_classifier_and_views() -> None:
     with pytest.raises(ValueError, match=r"a classifier with embed\(images\) and embedding_size .* found Linear"):
         ContrastiveNetwork(nn.Linear(2, 2))
-    with pytest.raises(
-        ValueError, match=r"expected views \(B, V, C, H, W\), found shape \(4, 1, 32, 32\); Augm"
-    ):
+    with pytest.raises(ValueError, match=r"expected views \(B, V, C, H, W\), found shape \(4, 1, 32, 32\); Augm"):
         ContrastiveNetwork(small_network())(torch.zeros(4, 1, 32, 32))
 
 
