@@ -5,10 +5,10 @@
     python benchmarks/time_to_accuracy.py before --data DIR   # a dataset.json with masks or tags; small.yaml is added
     python benchmarks/time_to_accuracy.py after --data DIR --set pixel_size=1.3333 'image_size=[192, 192]'
 
-``after`` trains with images that grow: ``--sizes '{1: 0.5, 2: 1.0}'`` halves them in epoch 1. Every epoch is
-validated, at full size. A row is printed, and appended to ``--out``, after each: seconds and CPU seconds since the
-start, both with the preparation of the volumes and all validations, and the accuracy. A run ends at the accuracy asked
-for, or after its last epoch. One seed. On a machine shared with others, CPU seconds are the ones to compare.
+``--sizes '{1: 0.5, 2: 1.0}'`` halves the images in epoch 1. Every epoch is validated, at full size. A row is printed,
+and appended to ``--out``, after each: seconds and CPU seconds since the start, both with the preparation of the volumes
+and all validations, and the accuracy. A run ends at the accuracy asked for, or after its last epoch. One seed. On a
+machine shared with others, CPU seconds are the ones to compare.
 """
 
 from __future__ import annotations
@@ -24,35 +24,13 @@ import torch
 import yaml
 from ignite.engine import Events
 from monai.bundle import ConfigParser
-from monai.inferers import SimpleInferer
 from monai.utils import set_determinism
-from torch.nn import functional as F
 
 from camtools.engine import NetworkTrainer
 from camtools.process import prepare_process
 
 BUNDLE = Path(__file__).parents[1] / "bundles/umcam"
 OVERLAY = Path(__file__).with_name("fast_classifier.yaml")
-
-
-class GrowingInferer(SimpleInferer):
-    """Resize every batch by the factor of the epoch: of the last one that ``sizes`` names."""
-
-    def __init__(self, sizes: dict[int, float]) -> None:
-        super().__init__()
-        self.sizes = sizes
-        self.factor = 1.0
-
-    def start_epoch(self, epoch: int) -> None:
-        """Choose the factor."""
-        reached = [first for first in self.sizes if first <= epoch]
-        self.factor = self.sizes[max(reached)] if reached else 1.0
-
-    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run the network on a resized batch."""
-        if self.factor != 1:
-            inputs = F.interpolate(inputs, scale_factor=self.factor, mode="bilinear", antialias=True)
-        return super().__call__(inputs, network, *args, **kwargs)
 
 
 class Rows:
@@ -102,6 +80,8 @@ def trainer_of(options: argparse.Namespace, folder: str) -> NetworkTrainer:
     settings |= {"device": options.device, "seed": options.seed, "validation_interval": 1}
     if options.data is not None:
         settings |= {"dataset_dir": str(options.data), "min_area_fraction": options.min_area_fraction}
+    if options.sizes:
+        settings["classifier#augmentation#sizes"] = options.sizes
     for setting in options.set:
         key, _, value = setting.partition("=")
         settings[key] = yaml.safe_load(value)
@@ -128,10 +108,6 @@ def main() -> None:
         trainer = trainer_of(options, folder)
         slices = len(trainer.data_loader.dataset)
         print(f"{options}\n{slices} training slices, {torch.get_num_threads()} threads, torch {torch.__version__}")
-        if options.sizes:
-            inferer = GrowingInferer(options.sizes)
-            trainer.inferer = inferer
-            trainer.add_event_handler(Events.EPOCH_STARTED, lambda: inferer.start_epoch(trainer.state.epoch))
         trainer.add_event_handler(Events.EPOCH_COMPLETED, Rows(options.run, options.accuracy, options.out))
         trainer.run()
 

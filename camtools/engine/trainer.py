@@ -91,8 +91,7 @@ class NetworkTrainer(SupervisedTrainer):
         name: str = "train",
         **supervised: Any,
     ) -> None:
-        if lr_interval not in ("epoch", "iteration"):
-            raise ValueError(f"Expected lr_interval to be 'epoch' or 'iteration', found {lr_interval!r}.")
+        _check_interval(lr_interval)
         check_patience(patience, validated=evaluator is not None)
         self.name = name
         self.folder = Path(folder)
@@ -107,12 +106,8 @@ class NetworkTrainer(SupervisedTrainer):
         self.weights = list(weights)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {"metric": -math.inf, "weights": None}
-        supervised |= _precision(amp, torch.device(device), supervised.get("inferer"))
-        if amp and evaluator is not None:
-            vars(evaluator).update(_precision(amp, torch.device(device), evaluator.inferer))
         network = _distributed(network, find_unused_parameters)
-        augmentation = getattr(supervised["train_data_loader"].dataset, "augmentation", None)
-        supervised = {"prepare_batch": PrepareBatch(augmentation), "non_blocking": True} | supervised
+        supervised = _supervised(supervised, amp, torch.device(device), evaluator)
         super().__init__(device=device, network=network, decollate=False, **supervised)
         self._attach_handlers()
 
@@ -248,6 +243,22 @@ class NetworkTrainer(SupervisedTrainer):
         }
         atomic_save(state, self.checkpoint_path)
         write_json(self.history, self.folder / "history.json")
+
+
+def _check_interval(lr_interval: str) -> None:
+    if lr_interval not in ("epoch", "iteration"):
+        raise ValueError(f"Expected lr_interval to be 'epoch' or 'iteration', found {lr_interval!r}.")
+
+
+def _supervised(
+    given: dict[str, Any], amp: bool, device: torch.device, evaluator: SupervisedEvaluator | None
+) -> dict[str, Any]:
+    """Arguments of MONAI's trainer, with augmented batches and the precision, which is also set for validation."""
+    if amp and evaluator is not None:
+        vars(evaluator).update(_precision(amp, device, evaluator.inferer))
+    augmentation = getattr(given["train_data_loader"].dataset, "augmentation", None)
+    batches = {"prepare_batch": PrepareBatch(augmentation), "non_blocking": True}
+    return batches | given | _precision(amp, device, given.get("inferer"))
 
 
 def _precision(amp: bool, device: torch.device, inferer: Inferer | None) -> dict[str, Any]:

@@ -185,3 +185,14 @@ def test_patience_of_a_bundle(dataset: Path, tmp_path: Path) -> None:
     accuracies = [row["accuracy"] for row in history]
     best = accuracies.index(max(accuracies))
     assert len(history) == best + 1 + 3 < 30
+
+
+def test_images_grow_in_training_alone(dataset: Path, tmp_path: Path) -> None:
+    file = overlay(tmp_path, "growing.yaml", "umcam")
+    run = trainer_of(UMCAM, "classifier#trainer", dataset, tmp_path / "run", file, classifier_epochs=4)
+    sides: dict[bool, list[int]] = {True: [], False: []}
+    run.bare_network.register_forward_pre_hook(lambda model, images: sides[model.training].append(images[0].shape[-1]))
+    run.run()
+    steps = len(sides[True]) // 4
+    assert sides[True] == [16] * steps * 2 + [32] * steps * 2
+    assert set(sides[False]) == {32}
