@@ -79,10 +79,7 @@ class ResNet18CAM(nn.Module):
         self.layer2 = _stage(widths[0], widths[1], stride=2)
         self.layer3 = _stage(widths[1], widths[2], stride=2)
         self.layer4 = _stage(widths[2], widths[3], stride=2)
-        if output_stride == 8:
-            _replace_stride(self.layer3, dilation=2)
-        if output_stride < 32:
-            _replace_stride(self.layer4, dilation=32 // output_stride)
+        _replace_strides(self.layer3, self.layer4, output_stride)
         self.fc = nn.Linear(widths[3], num_classes)
         self.cam_layers = [f"layer{stage}" for stage in (1, 2, 3, 4)]
         self.embedding_size = widths[3]
@@ -155,6 +152,13 @@ def _stage(inputs: int, channels: int, stride: int) -> nn.Sequential:
         convolution = nn.Conv2d(inputs, channels, kernel_size=1, stride=stride, bias=False)
         shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
     return nn.Sequential(BasicBlock(inputs, channels, stride, shortcut), BasicBlock(channels, channels))
+
+
+def _replace_strides(third: nn.Sequential, fourth: nn.Sequential, output_stride: int) -> None:
+    if output_stride == 8:
+        _replace_stride(third, dilation=2)
+    if output_stride < 32:
+        _replace_stride(fourth, dilation=32 // output_stride)
 
 
 def _replace_stride(stage: nn.Sequential, dilation: int) -> None:
