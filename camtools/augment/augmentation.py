@@ -31,7 +31,8 @@ class Augmentation:
         seed: 0 or more.
         views: views of each sample. With 2 or more the image becomes ``(B, V, C, h, w)``, pixel labels alike. Source:
             Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, section 3.1.
-        sizes: factor of image size by first epoch, such as ``{0: 0.5, 4: 1.0}``; epochs count from 0. Images are
+        sizes: factor of image size by first epoch, such as ``{0: 0.5, 4: 1.0}``; epochs are counted
+            as a training counts them, from 1. Images are
             resized bilinearly with antialiasing. None never resizes.
         label_mode: ``"bilinear"`` or ``"nearest"``, how ``sizes`` resizes pixel labels.
 
