@@ -71,7 +71,7 @@ def dataset_of(folder: Path) -> SliceDataset:
 def measure(folder: Path, row: str) -> dict[str, Any]:
     dataset = dataset_of(folder)
     started = time.perf_counter()
-    prepare_volumes(dataset, row)
+    prepare_volumes([dataset], row)
     if row in ("build", "second start"):
         seconds = time.perf_counter() - started
         result = {"seconds": seconds, "volumes": len(dataset.data), "GB": dataset.cache.size() / 1e9}

@@ -95,7 +95,7 @@ def batches(loader: Any, epochs: int) -> Iterator[dict[str, Any]]:
 
 def measure(task: Task, dataset: SliceDataset, device: torch.device, workers: int, seconds: float) -> dict[str, float]:
     """Slices a second without and with the network, and the share of the second time without work for it."""
-    prepare_volumes(dataset, "loader")
+    prepare_volumes([dataset], "loader")
     loader = slice_loader(dataset, task.batch_size, num_workers=workers, drop_last=True)
     place = PrepareBatch(dataset.augmentation)
     network = task.network.to(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from camtools.data.batches import collate_on_canvas, collate_same_size
 from camtools.data.errors import DataError, reason
 from camtools.data.samples import BatchTransform, VolumeSamples
+from camtools.data.slice_cache import SliceCache
 from camtools.data.storage import StorageError
 from camtools.engine.ranks import Ranks
 
@@ -93,18 +94,30 @@ class PrepareBatch:
         return moved["image"], moved["label"]
 
 
-def prepare_volumes(dataset: VolumeSamples, name: str) -> None:
-    """Fill the cache of a dataset before the first epoch. The processes of a run share the volumes.
+def prepare_volumes(datasets: Sequence[VolumeSamples], name: str) -> None:
+    """Fill the cache of datasets before the first epoch. The processes of a run share the volumes.
 
     Without a cache nothing is done: volumes are then prepared when they are first needed.
+
+    Args:
+        datasets: samples of training and validation.
+        name: of the stage, for the progress bar and the log.
 
     Raises:
         DataError: a volume cannot be used.
         StorageError: the cache cannot be written.
     """
-    if dataset.cache is None:
-        return
-    dataset.cache.remove_unfinished()
+    for dataset in datasets:
+        if dataset.cache is not None:
+            _fill(dataset, dataset.cache, name)
+    caches = [dataset.cache for dataset in datasets if dataset.cache is not None]
+    if caches and idist.get_rank() == 0:
+        size = caches[0].size() / 1e9
+        logger.info("%s: prepared slices take %.2f GB in %s, which may be removed", name, size, caches[0].folder)
+
+
+def _fill(dataset: VolumeSamples, cache: SliceCache, name: str) -> None:
+    cache.remove_unfinished()
     ranks, rank = Ranks(), idist.get_rank()
     share = range(rank, len(dataset.data), idist.get_world_size())
     found: dict[int, Any] = {}
@@ -120,9 +133,6 @@ def prepare_volumes(dataset: VolumeSamples, name: str) -> None:
         raise error
     for part in ranks.gather(found):
         dataset.add_slices(part)
-    if rank == 0:
-        size = dataset.cache.size() / 1e9
-        logger.info("%s: prepared slices take %.2f GB in %s, which may be removed", name, size, dataset.cache.folder)
 
 
 def _prepared(dataset: VolumeSamples, share: range) -> Iterator[tuple[int, Any, Exception | None]]:

@@ -173,9 +173,8 @@ class NetworkTrainer(SupervisedTrainer):
     def _prepare(self) -> None:
         """Prepare the volumes of training and validation before the first epoch that is left."""
         loaders = [self.data_loader, getattr(self.evaluator, "data_loader", None)]
-        for dataset in (loader.dataset for loader in loaders if loader is not None):
-            if isinstance(dataset, VolumeSamples):
-                prepare_volumes(dataset, self.name)
+        datasets = [loader.dataset for loader in loaders if loader is not None]
+        prepare_volumes([dataset for dataset in datasets if isinstance(dataset, VolumeSamples)], self.name)
 
     def _resume(self) -> None:
         state = read_checkpoint(self.name, self.checkpoint_path, self.state.device)

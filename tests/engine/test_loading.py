@@ -71,7 +71,7 @@ def test_two_processes_see_the_samples_of_one(blob_dataset: Path, monkeypatch: p
 
 def test_removed_cache_is_made_again_while_training(blob_dataset: Path, tmp_path: Path) -> None:
     dataset = noisy(blob_dataset, SliceCache(tmp_path / "cache"))
-    prepare_volumes(dataset, "test")
+    prepare_volumes([dataset], "test")
     before = drawn(slice_loader(dataset, 4), 1)
     shutil.rmtree(tmp_path / "cache")
     assert torch.equal(drawn(slice_loader(dataset, 4), 1), before)
@@ -86,7 +86,7 @@ def test_volumes_are_prepared_once_before_the_first_epoch(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     dataset = noisy(data, SliceCache(tmp_path / "cache"))
     with caplog.at_level("INFO", "camtools"):
-        prepare_volumes(dataset, "test")
+        prepare_volumes([dataset], "test")
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 17
     assert f"test: prepared slices take 0.00 GB in {tmp_path / 'cache'}, which may be removed" in caplog.text
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.npy")}
@@ -96,7 +96,7 @@ def test_volumes_are_prepared_once_before_the_first_epoch(
 
 def test_without_a_cache_nothing_is_prepared_ahead(blob_dataset: Path) -> None:
     dataset = noisy(blob_dataset)
-    prepare_volumes(dataset, "test")
+    prepare_volumes([dataset], "test")
     assert dataset._slices == {}
 
 
@@ -109,7 +109,7 @@ def test_unusable_volume_is_named_before_training(
     Path(dataset.data[5]["image"]).write_bytes(b"")
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     with pytest.raises(DataError, match=r"^Expected a volume, found an empty file \(0 bytes\) in .*case_5\.nii\.gz"):
-        prepare_volumes(dataset, "test")
+        prepare_volumes([dataset], "test")
 
 
 class Halved:
