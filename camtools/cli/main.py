@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from camtools.cli.checking import check
 from camtools.cli.common import WITH_OVERRIDES, overrides, plain_errors
 from camtools.cli.importing import import_app
 from camtools.cli.label import label
 from camtools.cli.patches import patches
+from camtools.cli.running import predict, train
 from camtools.cli.tag import tag
 from camtools.process import prepare_process
 
@@ -22,6 +24,9 @@ app.add_typer(import_app, name="import")
 app.command(context_settings=WITH_OVERRIDES)(label)
 app.command()(patches)
 app.command()(tag)
+app.command(context_settings=WITH_OVERRIDES)(train)
+app.command(context_settings=WITH_OVERRIDES)(predict)
+app.command(context_settings=WITH_OVERRIDES)(check)
 
 _ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
 _Overlay = Annotated[list[Path] | None, typer.Option(help="Overlay of the configuration; may be repeated.")]

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from camtools.data.case_names import case_name
+from camtools.data.case_names import case_name, case_of_file
 from camtools.data.dataset_json import SPLIT_NAMES, ListedItem, raise_problems, read_dataset_json
 from camtools.data.errors import DataError
-from camtools.data.file_kinds import IMAGE_SUFFIXES, is_itk_file, is_photograph
+from camtools.data.file_kinds import IMAGE_SUFFIXES, is_image_name, is_itk_file, is_photograph
 from camtools.data.folders import list_volumes
 from camtools.data.tag_csv import TagTables
 
@@ -56,9 +56,14 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
 def volumes_in(folder: str | Path) -> list[dict[str, Any]]:
     """Volumes to segment: the test split where ``folder`` has a ``dataset.json``, else every image below it.
 
+    The path of one image is a list of that image.
+
     Raises:
         DataError: the file has no test split; or as for :func:`load_datalist` and :func:`list_volumes`.
     """
+    if os.path.isfile(folder) and is_image_name(folder):
+        image = Path(os.path.abspath(folder))
+        return [{"image": str(image), "case": case_of_file(image, image.parent)}]
     path = Path(folder) / "dataset.json"
     if not os.path.lexists(path):
         return list_volumes(folder)

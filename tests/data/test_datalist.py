@@ -93,6 +93,13 @@ def test_volumes_in_prefers_the_test_split(blob_dataset: Path) -> None:
     assert len(volumes_in(blob_dataset / "images")) == 7
 
 
+def test_volumes_in_takes_one_image(blob_dataset: Path) -> None:
+    image = blob_dataset / "images/case_5.nii.gz"
+    assert volumes_in(image) == [{"image": str(image), "case": "case_5"}]
+    with pytest.raises(DataError, match="Expected a folder of volumes, found none at .*dataset.json"):
+        volumes_in(blob_dataset / "dataset.json")
+
+
 def listed(folder: Path, content: Any, split: str = "training") -> list[dict[str, Any]]:
     for name in ("a.nii.gz", "b.nii.gz", "m.nii.gz"):
         write_volume(folder / name, ARRAY)
