@@ -17,7 +17,7 @@ from tests.conftest import write_dataset
 
 BUNDLES = ("--bundles", str(REPOSITORY / "bundles"))
 # written by hand for a person who reads the test: knobs as on a command line
-TINY = ("--image_size", "[32, 32]", "--width", "0.0625", "--features", "[4, 4, 8, 8, 8, 4]", "--pixel_size", "null")
+TINY = ("--image_size", "[32, 32]", "--width", "0.0625", "--features", "[4, 4, 8, 8, 8, 4]", "--pixel_size", "0.8")
 SHORT = ("--classifier_epochs", "1", "--segmenter_epochs", "1", "--device", "cpu")
 
 
@@ -76,7 +76,7 @@ def test_train_prints_the_command_that_runs(started: list[list[str]], tmp_path: 
     [
         (
             ("umcam", "empty"),
-            "Expected dataset.json in empty, found none. Write it by tagging the volumes: camtools tag",
+            "Expected dataset.json in empty, found none. Write it by tagging the volumes: camtools",
         ),
         (("umcam", "gone"), "Expected a folder with dataset.json, found no folder at gone."),
         (("unicorn", "data"), "(cfdcam, ltgradcam, oeem, umcam), found 'unicorn'. Write it first"),
@@ -125,10 +125,10 @@ def test_predict_is_inference_with_the_settings_of_the_training(work: Path, tmp_
     done = camtools("predict", work / "run", image, "--output-dir", tmp_path / "out", *BUNDLES, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     line = done.stdout.splitlines()[0]
-    knobs = "--pixel_size null --features '[4, 4, 8, 8, 8, 4]' --width 0.0625 --device cpu"
+    knobs = "--pixel_size 0.8 --features '[4, 4, 8, 8, 8, 4]' --width 0.0625 --device cpu"
     assert line.endswith(knobs)
     # by hand: with the knobs of the shared tests
-    expected = infer(UMCAM, work / "data", tmp_path / "by_hand", work / "run/models")
+    expected = infer(UMCAM, work / "data", tmp_path / "by_hand", work / "run/models", pixel_size=0.8)
     masks = [path.read_bytes() for path in expected.rglob("*.nii.gz")]
     assert masks == [path.read_bytes() for path in (tmp_path / "out/predictions").rglob("*.nii.gz")]
     assert len(masks) == 1
