@@ -67,8 +67,9 @@ def predict(
             typer.echo(
                 f"Note: --{name} {written(given[name])} replaces {written(trained.knobs[name])} of the training."
             )
-        knobs = {name: value for name, value in trained.knobs.items() if name not in given}
-        places = {"dataset_dir": new, "output_dir": output_dir, **trained.weights, **knobs}
+        settings = {**trained.weights, **trained.knobs}
+        kept = {name: value for name, value in settings.items() if name not in given}
+        places = {"dataset_dir": new, "output_dir": output_dir, **kept}
         command = bundle_command("run", [trained.bundle / "configs" / "inference.yaml"], places, context.args)
         _become(command)
 

@@ -135,11 +135,12 @@ def test_predict_is_inference_with_the_settings_of_the_training(work: Path, tmp_
 
 
 def test_predict_says_which_setting_is_replaced(work: Path, started: list[list[str]]) -> None:
-    code, output = invoke("predict", work / "run", work / "data", "--output-dir", "out", *BUNDLES, "--width", "0.5")
+    own = ("--checkpoint", "own.pt", "--width", "0.5")
+    code, output = invoke("predict", work / "run", work / "data", "--output-dir", "out", *BUNDLES, *own)
     assert code == 0
     assert output.startswith("Note: --width 0.5 replaces 0.0625 of the training.\n")
-    assert started[0].count("--width") == 1
-    assert started[0][-2:] == ["--width", "0.5"]
+    assert started[0].count("--width") == started[0].count("--checkpoint") == 1
+    assert started[0][-4:] == list(own)
 
 
 def test_predict_names_a_folder_without_a_training(tmp_path: Path, started: list[list[str]]) -> None:
