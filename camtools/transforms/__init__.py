@@ -4,6 +4,7 @@ from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd
 from camtools.transforms.finish import FinishPredictiond, LargestLogitd
 from camtools.transforms.intensities import ScaleSlicesd
+from camtools.transforms.intensity_choice import intensity
 from camtools.transforms.maps import (
     ActivationMapsd,
     FuseMapsd,
@@ -12,8 +13,10 @@ from camtools.transforms.maps import (
     SeedPseudoLabeld,
     ThresholdMapsd,
 )
+from camtools.transforms.percentiles import ScalePercentilesd
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
 from camtools.transforms.prepare import InPlaneSpacingd, LoadVolumed, PrepareVolumed, SliceAxisLastd
+from camtools.transforms.zscore import ZScored
 
 __all__ = [
     "ActivationMapsd",
@@ -29,8 +32,11 @@ __all__ = [
     "PatchClassMapsd",
     "PredictVolumed",
     "PrepareVolumed",
+    "ScalePercentilesd",
     "ScaleSlicesd",
     "SeedPseudoLabeld",
     "SliceAxisLastd",
     "ThresholdMapsd",
+    "ZScored",
+    "intensity",
 ]
