@@ -1,5 +1,6 @@
 """MONAI dictionary transforms of whole volumes ``(C, X, Y, Z)``, for the YAML files of the bundles."""
 
+from camtools.transforms.bias_field import N4BiasFieldd
 from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd
 from camtools.transforms.finish import FinishPredictiond, LargestLogitd
@@ -28,6 +29,7 @@ __all__ = [
     "LargestLogitd",
     "LoadVolumed",
     "MaskAsPseudoLabeld",
+    "N4BiasFieldd",
     "NormalizeMapsd",
     "PatchClassMapsd",
     "PredictVolumed",
