@@ -87,21 +87,21 @@ class N4BiasFieldd(MapTransform):
 
     def _field(self, channel: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
         """Bias field of one channel ``(X, Y, Z)`` at all its voxels, > 0."""
-        import SimpleITK as sitk
+        import SimpleITK
 
         axes = 2 if channel.shape[2] == 1 else 3  # ITK refuses volumes of one slice
-        image = sitk.GetImageFromArray(np.ascontiguousarray(channel.T[0] if axes == 2 else channel.T))
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(channel.T[0] if axes == 2 else channel.T))
         image.SetSpacing(list(spacing[:axes]))
-        mask = sitk.OtsuThreshold(image, 0, 1, 200) if self.mask == "otsu" else image > float(self.mask)
+        mask = SimpleITK.OtsuThreshold(image, 0, 1, 200) if self.mask == "otsu" else image > float(self.mask)
         shrink = [min(self.shrink_factor, size) for size in channel.shape[:2]] + [1] * (axes - 2)
-        small, small_mask = sitk.Shrink(image, shrink), sitk.Shrink(mask, shrink)
-        found = sitk.GetArrayViewFromImage(small)[sitk.GetArrayViewFromImage(small_mask) > 0]
+        small, small_mask = SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(mask, shrink)
+        found = SimpleITK.GetArrayViewFromImage(small)[SimpleITK.GetArrayViewFromImage(small_mask) > 0]
         if found.size == 0 or found.min() == found.max():
             return np.ones_like(channel)  # no voxels to compare
-        estimate = sitk.N4BiasFieldCorrectionImageFilter()
+        estimate = SimpleITK.N4BiasFieldCorrectionImageFilter()
         estimate.SetMaximumNumberOfIterations(self.iterations)
         estimate.Execute(small, small_mask)
-        field = np.exp(sitk.GetArrayFromImage(estimate.GetLogBiasFieldAsImage(image)))
+        field = np.exp(SimpleITK.GetArrayFromImage(estimate.GetLogBiasFieldAsImage(image)))
         return field.T.reshape(channel.shape)
 
 
