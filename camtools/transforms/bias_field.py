@@ -12,6 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
+from numpy.typing import NDArray
 from torch import Tensor
 
 from camtools.data.errors import DataError
@@ -85,7 +86,7 @@ class N4BiasFieldd(MapTransform):
             result[key] = volume / field
         return result
 
-    def _field(self, channel: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    def _field(self, channel: NDArray[Any], spacing: Sequence[float]) -> NDArray[Any]:
         """Bias field of one channel ``(X, Y, Z)`` at all its voxels, > 0."""
         import SimpleITK
 
@@ -102,7 +103,7 @@ class N4BiasFieldd(MapTransform):
         estimate.SetMaximumNumberOfIterations(self.iterations)
         estimate.Execute(small, small_mask)
         field = np.exp(SimpleITK.GetArrayFromImage(estimate.GetLogBiasFieldAsImage(image)))
-        return field.T.reshape(channel.shape)
+        return np.asarray(field.T.reshape(channel.shape))
 
 
 def _name(volume: Any) -> str:
