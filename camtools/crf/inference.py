@@ -11,6 +11,7 @@ import torch
 Backend = Literal["auto", "pydensecrf", "torch"]
 
 _SMALLEST_PROBABILITY = 1e-5
+_TOLERANCE = 1e-3  # of the range of images, for the rounding of half precision
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class DenseCRF:
         """Marginals of slices and their maps.
 
         Args:
-            images: slices, ``(B, 1, H, W)`` or RGB ``(B, 3, H, W)``, floating point, finite, in [0, 1]; values outside
-                are clamped, so scale the slices first. They are moved to the device of ``maps``.
+            images: slices, ``(B, 1, H, W)`` or RGB ``(B, 3, H, W)``, floating point, finite, in [0, 1] within 1e-3.
+                They are moved to the device of ``maps``.
             maps: probability of the foreground, ``(B, 1, H, W)``, in [0, 1]; at least 1e-5 for either label enters.
 
         Returns:
@@ -99,7 +100,7 @@ class DenseCRF:
             gradient.
 
         Raises:
-            ValueError: wrong shapes, integer images, values that are not finite, maps outside [0, 1].
+            ValueError: wrong shapes, integer images, values that are not finite, images or maps outside [0, 1].
         """
         check_slices(images, maps)
         marginals = torch.zeros((len(maps), 2, *maps.shape[2:]), device=maps.device)
@@ -167,6 +168,13 @@ def check_slices(images: torch.Tensor, probability: torch.Tensor) -> None:
         wrong = torch.nonzero(~finite)[:, 0].tolist()
         raise ValueError(
             f"expected finite voxels in images, found NaN or infinity at batch index {wrong}; replace them"
+        )
+    unit = ((images >= -_TOLERANCE) & (images <= 1 + _TOLERANCE)).flatten(1).all(1)
+    if not unit.all():
+        wrong = torch.nonzero(~unit)[:, 0].tolist()
+        raise ValueError(
+            f"expected images in [0, 1], found values from {images.min():.4g} to {images.max():.4g} at batch index "
+            f"{wrong}; scale the slices first, for example with the knob intensity: slice (a z-score is not in [0, 1])"
         )
     inside = ((probability >= 0) & (probability <= 1)).flatten(1).all(1)
     if not inside.all():

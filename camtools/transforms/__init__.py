@@ -1,9 +1,11 @@
 """MONAI dictionary transforms of whole volumes ``(C, X, Y, Z)``, for the YAML files of the bundles."""
 
+from camtools.transforms.bias_field import N4BiasFieldd
 from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd
 from camtools.transforms.finish import FinishPredictiond, LargestLogitd
 from camtools.transforms.intensities import ScaleSlicesd
+from camtools.transforms.intensity_choice import intensity
 from camtools.transforms.maps import (
     ActivationMapsd,
     FuseMapsd,
@@ -12,8 +14,10 @@ from camtools.transforms.maps import (
     SeedPseudoLabeld,
     ThresholdMapsd,
 )
+from camtools.transforms.percentiles import ScalePercentilesd
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
 from camtools.transforms.prepare import InPlaneSpacingd, LoadVolumed, PrepareVolumed, SliceAxisLastd
+from camtools.transforms.zscore import ZScored
 
 __all__ = [
     "ActivationMapsd",
@@ -25,12 +29,16 @@ __all__ = [
     "LargestLogitd",
     "LoadVolumed",
     "MaskAsPseudoLabeld",
+    "N4BiasFieldd",
     "NormalizeMapsd",
     "PatchClassMapsd",
     "PredictVolumed",
     "PrepareVolumed",
+    "ScalePercentilesd",
     "ScaleSlicesd",
     "SeedPseudoLabeld",
     "SliceAxisLastd",
     "ThresholdMapsd",
+    "ZScored",
+    "intensity",
 ]

@@ -107,7 +107,7 @@ def test_other_types_views_and_inference_mode(backend):
         assert torch.equal(dense_crf(*turned, backend=backend), expected)
     assert not dense_crf(images, probability.requires_grad_(), backend=backend).requires_grad
     assert dense_crf(images[:0], probability[:0], backend=backend).shape == (0, 2, 12, 15)
-    beyond = torch.where(images > 0.5, 1.5, -0.5)
+    beyond = torch.where(images > 0.5, 1.0005, -0.0005)  # rounding of half precision
     clamped = dense_crf(beyond.clamp(0, 1), probability, backend=backend)
     assert torch.equal(dense_crf(beyond, probability, backend=backend), clamped)
 
@@ -142,6 +142,7 @@ GOOD = torch.full((2, 1, 4, 5), 0.5)
         (GOOD, GOOD, {"backend": "numba"}, "expected backend to be one of auto, pydensecrf, torch, found 'numba'"),
         (GOOD, GOOD, {"gaussian_sxy": 0}, "expected gaussian_sxy to be finite and > 0, found 0"),
         (GOOD, GOOD, {"bilateral_srgb": float("nan")}, "expected bilateral_srgb to be finite and > 0, found nan"),
+        (GOOD - 2.5, GOOD, {}, r"expected images in \[0, 1\], found values from -2 .* scale the slices first"),
         (GOOD, GOOD, {"bilateral_compat": -1}, "expected bilateral_compat to be finite and >= 0, found -1"),
         (GOOD, GOOD, {"iterations": 0}, "expected iterations to be an integer >= 1, found 0"),
         (GOOD, GOOD, {"iterations": 2.5}, "expected iterations to be an integer >= 1, found 2.5"),
