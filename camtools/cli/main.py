@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from camtools.cli.common import WITH_OVERRIDES, overrides, plain_errors
-from camtools.cli.importing import import_app
+from camtools.cli.importing import dataset, import_app
 from camtools.cli.label import label
 from camtools.cli.patches import patches
 from camtools.cli.tag import tag
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
 app.add_typer(import_app, name="import")
 app.command(context_settings=WITH_OVERRIDES)(label)
+app.command()(dataset)
 app.command()(patches)
 app.command()(tag)
 
