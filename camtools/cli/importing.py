@@ -120,7 +120,9 @@ def dataset(
     out: _Out,
     images: Annotated[str, typer.Option(help="Pattern of the images, such as 'images/*.nii.gz' or '*/t2.nii.gz'.")],
     masks: Annotated[str, typer.Option(help="Pattern of the masks, with as many stars, for the same texts.")],
-    classes: _Classes = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Values of the masks that are the object, with commas; default: all above 0.")
+    ] = None,
     patient: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in the path of an image.")
     ] = None,

@@ -69,7 +69,7 @@ def import_nnunet(source: str | Path, out_dir: str | Path, choices: Choices = _D
     test = _Part("Ts", {case: files for case, files in test.images.items() if case in test.labels}, test.labels)
     twice = [f"{case} is in imagesTr and in imagesTs" for case in sorted(set(training.images) & set(test.images))]
     stop_at([*_problems(training, number, ending), *_problems(test, number, ending), *twice], source)
-    files = {}
+    files: dict[str, tuple[Path, Path]] = {}
     for part in (training, test):
         files |= {case: (found[number], part.labels[case]) for case, found in part.images.items()}
     names = {case: case for case in files}

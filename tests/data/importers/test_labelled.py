@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -44,8 +45,6 @@ def test_affines_that_differ(case: Case, tmp_path: Path) -> None:
 
 
 def test_scaled_voxels_of_a_channel_keep_their_values(tmp_path: Path) -> None:
-    import nibabel as nib
-
     raw = nib.Nifti1Image(releases.picture(1, (*releases.SHAPE, 2)), releases.AFFINE)
     raw.header.set_slope_inter(0.5, -3)
     nib.save(raw, tmp_path / "a.nii.gz")

@@ -57,14 +57,12 @@ def test_missing_files_are_all_named(source: Path, tmp_path: Path) -> None:
 
 
 def test_other_channels_than_the_file_says(source: Path, tmp_path: Path) -> None:
-    path = releases.save(source / "imagesTr" / "BRATS_002.nii.gz", releases.picture(0, (*releases.SHAPE, 2)))
+    releases.save(source / "imagesTr" / "BRATS_002.nii.gz", releases.picture(0, (*releases.SHAPE, 2)))
     with pytest.raises(DataError, match=r"4D data with 3 channels, .* found the shape \(6, 5, 4, 2\) in .*002.nii.gz"):
         import_msd(source, tmp_path / "out", Choices("FLAIR"))
     change(source, modality={"0": "FLAIR"})
     with pytest.raises(DataError, match=r"Expected one 3D volume .*, found 4D data of shape"):
         import_msd(source, tmp_path / "out")
-    path.write_bytes(path.read_bytes()[:-9])
-    change(source, modality={"0": "FLAIR", "1": "T1"})
     assert not (tmp_path / "out").exists()
 
 

@@ -140,3 +140,19 @@ def test_no_images(source: Path, tmp_path: Path) -> None:
         DataError, match=r"imagesTr/CASE_0000\.mha, found none in .*\. Check the path, and \"file_ending"
     ):
         import_nnunet(source, tmp_path / "out", T1)
+
+
+def test_broken_links_are_named(source: Path, tmp_path: Path) -> None:
+    path = source / "labelsTr" / "b_1.nii.gz"
+    path.unlink()
+    path.symlink_to("gone")
+    with pytest.raises(
+        DataError, match=r"found links to missing files.*\n.*labelsTr/b_1.nii.gz is a broken link: gone"
+    ):
+        import_nnunet(source, tmp_path / "out", T1)
+
+
+def test_images_with_several_volumes(source: Path, tmp_path: Path) -> None:
+    releases.save(source / "imagesTr" / "b_1_0001.nii.gz", releases.picture(0, (*releases.SHAPE, 2)))
+    with pytest.raises(DataError, match=r"Expected one 3D volume .*, found 4D data .* in .*b_1_0001.nii.gz"):
+        import_nnunet(source, tmp_path / "out", T1)
