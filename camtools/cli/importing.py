@@ -13,11 +13,22 @@ from camtools.cli.common import plain_errors
 import_app = typer.Typer(no_args_is_help=True, help="Turn the files of a public dataset into a dataset.json.")
 
 _Source = Annotated[Path, typer.Argument(help="Folder of the unpacked release; nothing is written there.")]
-_Out = Annotated[Path, typer.Option(help="New or empty folder for the dataset and its dataset.json.")]
+_Out = Annotated[
+    Path, typer.Option("--out", "--output-dir", help="New or empty folder for the dataset and its dataset.json.")
+]
 _Split = Annotated[
     tuple[float, float, float], typer.Option(help="Fractions of the patients: training, validation, test.")
 ]
 _Seed = Annotated[int, typer.Option(help="Seed of the split.")]
+_Channel = Annotated[
+    str | None, typer.Option(help="Name or number of the channel, such as FLAIR or 0000; may be left out if only one.")
+]
+_Classes = Annotated[
+    str | None, typer.Option(help="Classes that are the object, by name or value, with commas; default: all of them.")
+]
+_Patient = Annotated[
+    str | None, typer.Option(help="Regular expression that finds the patient in the name of a case (its first group).")
+]
 
 
 def _run(write: Callable[[], Path]) -> None:
@@ -70,3 +81,56 @@ def lgg(
     from camtools.data.importers import import_lgg
 
     _run(lambda: import_lgg(source, out, modality, split, seed))
+
+
+@import_app.command()
+def nnunet(
+    source: _Source,
+    out: _Out,
+    channel: _Channel = None,
+    classes: _Classes = None,
+    patient: _Patient = None,
+    split: _Split = (0.8, 0.1, 0.1),
+    seed: _Seed = 0,
+) -> None:
+    """Import a raw dataset of nnU-Net (version 1 or 2), such as nnUNet_raw/Dataset004_Hippocampus."""
+    from camtools.data.importers import Choices, import_nnunet
+
+    _run(lambda: import_nnunet(source, out, Choices(channel, classes, patient, split, seed)))
+
+
+@import_app.command()
+def msd(
+    source: _Source,
+    out: _Out,
+    channel: _Channel = None,
+    classes: _Classes = None,
+    patient: _Patient = None,
+    split: _Split = (0.8, 0.1, 0.1),
+    seed: _Seed = 0,
+) -> None:
+    """Import a task of the Medical Segmentation Decathlon, such as Task01_BrainTumour."""
+    from camtools.data.importers import Choices, import_msd
+
+    _run(lambda: import_msd(source, out, Choices(channel, classes, patient, split, seed)))
+
+
+def dataset(
+    folder: Annotated[Path, typer.Argument(help="Folder of the images and masks; nothing is written there.")],
+    out: _Out,
+    images: Annotated[str, typer.Option(help="Pattern of the images, such as 'images/*.nii.gz' or '*/t2.nii.gz'.")],
+    masks: Annotated[str, typer.Option(help="Pattern of the masks, with as many stars, for the same texts.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Values of the masks that are the object, with commas; default: all above 0.")
+    ] = None,
+    patient: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in the path of an image.")
+    ] = None,
+    split: _Split = (0.8, 0.1, 0.1),
+    seed: _Seed = 0,
+) -> None:
+    """Turn any folder of images and masks into a dataset.json."""
+    from camtools.data.importers import Choices, import_by_pattern
+
+    choices = Choices(classes=classes, patient=patient, split=split, seed=seed)
+    _run(lambda: import_by_pattern(folder, out, images, masks, choices))

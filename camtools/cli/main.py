@@ -9,7 +9,7 @@ import typer
 
 from camtools.cli.checking import check
 from camtools.cli.common import WITH_OVERRIDES, overrides, plain_errors
-from camtools.cli.importing import import_app
+from camtools.cli.importing import dataset, import_app
 from camtools.cli.label import label
 from camtools.cli.patches import patches
 from camtools.cli.running import predict, train
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation from image-level labels.")
 app.add_typer(import_app, name="import")
 app.command(context_settings=WITH_OVERRIDES)(label)
+app.command()(dataset)
 app.command()(patches)
 app.command()(tag)
 app.command(context_settings=WITH_OVERRIDES)(train)

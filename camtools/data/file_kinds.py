@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from camtools.data.errors import DataError
 
 __all__ = [
     "DETACHED_SUFFIXES",
+    "DICOM_ADVICE",
     "IMAGE_SUFFIXES",
     "file_kind",
+    "has_dicom",
     "is_image_name",
     "is_itk_file",
     "is_photograph",
@@ -20,6 +23,8 @@ _PHOTOGRAPHS = (".png", ".bmp", ".tif", ".tiff")
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", *_PHOTOGRAPHS)
 DETACHED_SUFFIXES = (".nhdr", ".mhd")
 """Headers whose voxels are in another file: listed, so that reading them gives a clear error."""
+
+_LOOKED_AT = 20  # entries of a folder; a series may be the only content or have a few others beside it
 
 _GZIP = b"\x1f\x8b"
 _STARTS = (
@@ -46,6 +51,7 @@ _STARTS = (
     (b"%PDF", "a PDF document"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the data: fetch the data with 'git lfs pull'"),
 )
+DICOM_ADVICE = "Convert the series to NIfTI, for example with dcm2niix: dcm2niix -z y -o NIFTI_FOLDER DICOM_FOLDER"
 _MARKUP = ((b"<!doctype html", "a web page"), (b"<html", "a web page"), (b"<?xml", "an XML file"))
 
 
@@ -108,7 +114,23 @@ def file_kind(start: bytes) -> str:
     return "data of an unknown kind"
 
 
+def has_dicom(folder: Path) -> bool:
+    """Whether a file directly in a folder is DICOM, by its content: such files often have no suffix."""
+    with suppress(OSError):
+        for path in sorted(folder.iterdir())[:_LOOKED_AT]:
+            if path.is_file() and file_kind(_start(path)) == "a DICOM file":
+                return True
+    return False
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
+
+
 def not_the_format(source: Path, start: bytes, expected: str, advice: str = "") -> DataError:
     """The error for a file whose content and name are of different kinds."""
+    if file_kind(start) == "a DICOM file":
+        advice = DICOM_ADVICE
     advice = advice or f"Convert it, or get the {expected} file again."
     return DataError(f"Expected {expected} data, found {file_kind(start)} in {source}. {advice}")

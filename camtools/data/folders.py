@@ -10,7 +10,7 @@ from typing import Any
 
 from camtools.data.case_names import case_clashes, case_of_file
 from camtools.data.errors import DataError
-from camtools.data.file_kinds import IMAGE_SUFFIXES, is_image_name
+from camtools.data.file_kinds import DICOM_ADVICE, IMAGE_SUFFIXES, has_dicom, is_image_name
 
 __all__ = ["broken_links", "check_file", "files_below", "list_volumes"]
 
@@ -48,6 +48,8 @@ def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
         raise DataError(f"Expected a folder of volumes, found none at {root}. Check the path.")
     files = [path for path in files_below(root) if is_image_name(path)]
     if not files:
+        if any(has_dicom(place) for place in _folders(root)):
+            raise DataError(f"Expected files of images, found only DICOM files below {root}. {DICOM_ADVICE}")
         raise DataError(
             f"Expected files that end in one of {', '.join(IMAGE_SUFFIXES)}, outside hidden folders and folders of "
             f"results, found none below {root}. Check the path."
@@ -73,6 +75,8 @@ def check_file(path: str | Path) -> None:
             f"Expected an image at {source}, found a broken link: {os.readlink(source)} does not exist. Fetch the file "
             "(datalad get, git annex get) or connect its disk."
         )
+    if os.path.isdir(source) and has_dicom(source):
+        raise DataError(f"Expected an image at {source}, found a folder of DICOM files. {DICOM_ADVICE}")
     if os.path.isdir(source):
         raise DataError(f"Expected an image at {source}, found a folder. Name the file in it.")
     raise DataError(f"Expected an image at {source}, found no such file. Check the path.")

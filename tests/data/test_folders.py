@@ -146,6 +146,20 @@ def test_reading_what_is_no_file(tmp_path: Path) -> None:
         read_volume(tmp_path / "gone.nii.gz")
 
 
+def test_folders_of_dicom(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "a.txt").write_text("a note")
+    with pytest.raises(DataError, match=r"Expected files that end in .*, found none below .*series"):
+        list_volumes(tmp_path / "series")
+    (tmp_path / "series" / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(400))
+    with pytest.raises(
+        DataError, match=r"at .*series, found a folder of DICOM files\. Convert the series .*dcm2niix -z"
+    ):
+        read_volume(tmp_path / "series")
+    with pytest.raises(DataError, match=r"found only DICOM files below .*\. Convert the series .* dcm2niix -z y"):
+        list_volumes(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("importer", "names", "broken"),
     [

@@ -66,6 +66,13 @@ def test_4d_file_is_refused(tmp_path: Path) -> None:
         read_volume(path)
 
 
+@pytest.mark.parametrize("name", ["IM0001", "a.dcm", "a.nii.gz", "a.png"])
+def test_dicom_is_refused_with_how_to_convert_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(400))
+    with pytest.raises(DataError, match=rf"found a DICOM file in .*{name}\. Convert the series .* dcm2niix -z y -o"):
+        read_volume(tmp_path / name)
+
+
 def test_geometry_of_image_and_mask_is_compared(tmp_path: Path) -> None:
     image = read_volume(write_volume(tmp_path / "i.nii.gz", np.zeros((4, 4, 4), np.uint8)))
     small = read_volume(write_volume(tmp_path / "s.nii.gz", np.zeros((4, 4, 3), np.uint8)))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from camtools.data.importers.dataset import (
     stop_at_broken_links,
     write_dataset,
 )
+from camtools.data.importers.labelled import link_or_copy, suffix_of
 from camtools.data.importers.patients import split_by_patient
 from camtools.data.volumes import read_mask
 
@@ -126,8 +125,8 @@ def _write_case(case: Case, folder: Path) -> dict[str, Any]:
     """Link the image, write whole tumour against background, and return the item."""
     image, segmentation = case.files
     mask, affine = _whole_tumour(image, segmentation)
-    item: dict[str, Any] = {"image": f"{case.name}_image{_suffix(image)}", "label": f"{case.name}_label.nii.gz"}
-    _link_or_copy(image, folder / item["image"])
+    item: dict[str, Any] = {"image": f"{case.name}_image{suffix_of(image)}", "label": f"{case.name}_label.nii.gz"}
+    link_or_copy(image, folder / item["image"])
     save_like(mask, affine, segmentation, folder / item["label"])
     return item | describe_mask(mask, affine)
 
@@ -150,15 +149,3 @@ def _whole_tumour(image: Path, segmentation: Path) -> tuple[NDArray[Any], NDArra
     if not set(values.tolist()) <= {0, 1, 2, 3, 4}:
         raise DataError(f"Expected labels 0 to 4 in {segmentation}, found {values[:8].tolist()}. Copy the file again.")
     return (labels > 0).astype(np.uint8), affine
-
-
-def _suffix(path: Path) -> str:
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else ".nii"
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Make a hard link, which uses no space and survives the removal of the source, or else a copy."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Recipe:
         modality: which images are taken.
         write: writes one case into a folder and returns its item: ``image``, ``label`` (names in that folder),
             ``slices`` and ``positive_slices``.
+        choices: other settings that distinguish one import from another.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Recipe:
     label: str
     modality: str
     write: Callable[[Case, Path], dict[str, Any]]
+    choices: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_folders(source: Path, out_dir: Path) -> None:
@@ -171,7 +173,7 @@ def write_dataset(
     clashes = case_clashes({"image": case.files[0], "case": case.name} for case in cases)
     if clashes:
         raise DataError("\n".join(clashes))
-    record = {"release": recipe.name, "modality": recipe.modality, **split.choices}
+    record = {"release": recipe.name, "modality": recipe.modality, **recipe.choices, **split.choices}
     record["inputs"] = _fingerprint(cases, source)
     if _written_before(out_dir, record):
         return out_dir / "dataset.json"

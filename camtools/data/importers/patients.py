@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,13 @@ __all__ = [
     "check_held_out",
     "check_split",
     "held_out_patients",
+    "patients_by_pattern",
+    "split_beside_test",
     "split_by_patient",
     "split_patients",
 ]
+
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,44 @@ class Split:
 
     of_case: Mapping[str, str]
     choices: Mapping[str, Any]
+
+
+def patients_by_pattern(names: Mapping[str, str], pattern: str | None) -> dict[str, str]:
+    """Patient of every case: what a regular expression finds in its name.
+
+    Args:
+        names: case -> the text that is searched.
+        pattern: regular expression. The patient is its first group, or all that it matches where it has none. None:
+            every case is a patient of its own.
+
+    Raises:
+        DataError: the pattern finds nothing in a name.
+        ValueError: the pattern is no regular expression.
+
+    Example:
+        >>> patients_by_pattern({"p1_a": "p1_a", "p1_b": "p1_b"}, r"(p[0-9]+)_")
+        {'p1_a': 'p1', 'p1_b': 'p1'}
+    """
+    if pattern is None:
+        return {case: case for case in names}
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"Expected a regular expression for the patient, found {pattern!r} ({error}). Correct it."
+        ) from error
+    found = {}
+    for case, name in names.items():
+        match = compiled.search(name)
+        groups = ("",) if match is None else (match[0], *match.groups())
+        found[case] = (groups[1] if len(groups) > 1 else groups[0]) or ""
+    missing = sorted(names[case] for case, patient in found.items() if not patient)
+    if missing:
+        raise DataError(
+            f"Expected a patient in every name by the pattern {pattern!r}, found none in {len(missing)} of "
+            f"{len(names)}: {', '.join(missing[:_LISTED])}. Correct the pattern."
+        )
+    return found
 
 
 def check_split(split: tuple[float, float, float], seed: int) -> None:
@@ -67,6 +110,40 @@ def split_by_patient(patients: Mapping[str, str], split: tuple[float, float, flo
     """
     home = split_patients(patients.values(), split, seed)
     return Split({case: home[patient] for case, patient in patients.items()}, {"split": list(split), "seed": int(seed)})
+
+
+def split_beside_test(
+    patients: Mapping[str, str], test: Collection[str], split: tuple[float, float, float], seed: int
+) -> Split:
+    """Keep the test cases that a release has, and split the others by patient.
+
+    Without test cases this is :func:`split_by_patient`. Otherwise validation and training share the other cases, in the
+    ratio of their fractions.
+
+    Args:
+        patients: name of the case -> patient, of all cases.
+        test: names of the test cases of the release, which may be none.
+        split: fractions of the patients for training, validation and test.
+        seed: integer >= 0.
+
+    Raises:
+        DataError: fewer than three patients, or fewer than two beside the test cases.
+        ValueError: see :func:`check_split`.
+
+    Example:
+        >>> split = split_beside_test({"a": "a", "b": "b", "c": "c"}, {"c"}, (0.8, 0.1, 0.1), seed=0)
+        >>> split.of_case["c"], sorted(split.of_case.values())
+        ('test', ['test', 'training', 'validation'])
+    """
+    if not test:
+        return split_by_patient(patients, split, seed)
+    check_split(split, seed)
+    others = {case: patient for case, patient in patients.items() if case not in test}
+    held_out = held_out_patients(others.values(), split[1] / (split[0] + split[1]), seed)
+    homes = dict.fromkeys(patients, "test")
+    for case, patient in others.items():
+        homes[case] = "validation" if patient in held_out else "training"
+    return Split(homes, {"split": list(split), "seed": int(seed), "test": "of the release"})
 
 
 def split_patients(patients: Iterable[str], split: tuple[float, float, float], seed: int) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from camtools.cli import app
 from camtools.data import DataError, Splits, load_datalist
-from camtools.data.importers import brats, import_brats
+from camtools.data.importers import import_brats, labelled
 from camtools.engine.check import DatasetCheck
 
 AFFINE = np.array([[-1.0, 0, 0, 5], [0, -1, 0, 239], [0, 0, 1, -3], [0, 0, 0, 1]])
@@ -109,7 +109,7 @@ def test_images_are_copied_where_links_do_not_work(
     def refuse(*_: Any) -> None:
         raise OSError("Invalid cross-device link")
 
-    monkeypatch.setattr(brats.os, "link", refuse)
+    monkeypatch.setattr(labelled.os, "link", refuse)
     item = items_of(import_brats(release, tmp_path / "out"))[0]
     name = Path(item["image"]).name.removesuffix("_image.nii.gz")
     source = release / name / f"{name}_flair.nii.gz"
