@@ -115,6 +115,7 @@ def test_initial_weights_are_read_before_the_first_epoch(copied: Path, tmp_path:
     torch.save(weights, tmp_path / "start.pt")
     knobs = {"initial_weights": str(tmp_path / "start.pt"), "output_dir": str(tmp_path / "run")}
     knobs["pretrain_dir"] = str(tmp_path / "none")
+    knobs["cache_dir"] = "$None"  # so that no pseudo-label is read before the first epoch
     trainer = training_config(copied, tmp_path, **knobs).get_parsed_content("train#trainer")
     trainer.fire_event(Events.STARTED)
     assert all(torch.equal(value, weights[key]) for key, value in trainer.bare_network.state_dict().items())

@@ -270,7 +270,8 @@ def test_small_slices_are_padded_for_the_network_and_cut_again(shape: tuple[int,
     padded = torch.nn.functional.pad(image[..., 0][None], (0, more[1], 0, more[0]), mode="replicate")
     with torch.no_grad():
         expected = network(padded)[0, :, : shape[0], : shape[1]]
-    torch.testing.assert_close(found[..., 0].as_tensor(), expected)
+    # instance normalisation of predictions rounds in another order
+    torch.testing.assert_close(found[..., 0].as_tensor(), expected, atol=1e-4, rtol=0)
 
 
 def test_order_of_slices_is_never_reversed() -> None:

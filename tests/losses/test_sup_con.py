@@ -91,7 +91,7 @@ def test_sup_con_temperature_is_checked(temperature):
 @pytest.mark.parametrize(("shape", "labels"), [((4, 8), 4), ((4, 2, 8), 8), ((4, 2, 8, 1), 4)])
 def test_sup_con_shapes_are_checked(shape, labels):
     message = (
-        f"expected features (B, V, D), V views of each image, and labels (B,), found {shape} and ({labels},); RandV"
+        f"expected features (B, V, D), V views of each image, and labels (B,), found {shape} and ({labels},); Augm"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         SupConLoss()(torch.zeros(shape), torch.zeros(labels))
