@@ -21,7 +21,11 @@ _Split = Annotated[
 ]
 _Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 _Channel = Annotated[
-    str | None, typer.Option(help="Name or number of the channel, such as FLAIR or 0000; may be left out if only one.")
+    str | None,
+    typer.Option(
+        help="Names or numbers of the channels, in order, with commas, such as FLAIR or 0000,0001; or all; may be left "
+        "out if only one."
+    ),
 ]
 _Classes = Annotated[
     str | None, typer.Option(help="Classes that are the object, by name or value, with commas; default: all of them.")
@@ -44,7 +48,9 @@ def _run(write: Callable[[], Path]) -> None:
 def brats(
     source: _Source,
     out: _Out,
-    modality: Annotated[str, typer.Option(help="flair, t1, t1ce or t2.")] = "flair",
+    modality: Annotated[
+        str, typer.Option(help="flair, t1, t1ce or t2; several with commas, in order; or all.")
+    ] = "flair",
     split: _Split = (0.8, 0.1, 0.1),
     seed: _Seed = 0,
 ) -> None:
@@ -92,11 +98,18 @@ def nnunet(
     patient: _Patient = None,
     split: _Split = (0.8, 0.1, 0.1),
     seed: _Seed = 0,
+    fold: Annotated[
+        int | None, typer.Option(help="Fold of splits_final.json; default: the first, where the folder has this file.")
+    ] = None,
+    splits_file: Annotated[
+        Path | None, typer.Option(help="splits_final.json of nnUNet_preprocessed, where the folder has none.")
+    ] = None,
 ) -> None:
     """Import a raw dataset of nnU-Net (version 1 or 2), such as nnUNet_raw/Dataset004_Hippocampus."""
     from camtools.data.importers import Choices, import_nnunet
 
-    _run(lambda: import_nnunet(source, out, Choices(channel, classes, patient, split, seed)))
+    choices = Choices(channel, classes, patient, split, seed, splits_file, fold)
+    _run(lambda: import_nnunet(source, out, choices))
 
 
 @import_app.command()
@@ -134,3 +147,18 @@ def dataset(
 
     choices = Choices(classes=classes, patient=patient, split=split, seed=seed)
     _run(lambda: import_by_pattern(folder, out, images, masks, choices))
+
+
+def channels(
+    folder: Annotated[Path, typer.Argument(help="Folder of files that end in _0000, _0001, ...: one per channel.")],
+    out: Annotated[Path, typer.Option("--out", "--output-dir", help="New or empty folder for one 4D file per case.")],
+) -> None:
+    """Join files of single channels, as nnU-Net wants them, to one 4D NIfTI file for each case."""
+    from camtools.data.importers import join_folder
+
+    with plain_errors():
+        written, left_out = join_folder(folder, out)
+        if left_out:
+            names = ", ".join(path.name for path in left_out[:5])
+            typer.echo(f"Left out {len(left_out)} images without the number of a channel, the first ones: {names}")
+        typer.echo(f"Wrote {len(written)} cases to {out}")

@@ -14,6 +14,7 @@ from camtools.data.splits import Splits
 from camtools.data.tags import slice_tags
 from camtools.data.volume_dataset import VolumeDataset
 from camtools.data.volumes import read_volume
+from camtools.data.working_size import dataset_channels, working_pixel_size
 
 __all__ = [
     "DataError",
@@ -25,6 +26,7 @@ __all__ = [
     "VolumeDataset",
     "builtin_dataset",
     "case_name",
+    "dataset_channels",
     "dataset_slice_axis",
     "list_volumes",
     "load_datalist",
@@ -36,4 +38,5 @@ __all__ = [
     "stacking_axis",
     "volume_to_slices",
     "volumes_in",
+    "working_pixel_size",
 ]

@@ -24,19 +24,19 @@ __all__ = [
 ]
 
 
-def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> list[dict[str, Any]]:
+def load_datalist(dataset_dir: str | Path | None, split: str, labels: bool = True) -> list[dict[str, Any]]:
     """Items of one split of ``dataset_dir/dataset.json`` (Medical Segmentation Decathlon layout).
 
     Args:
-        dataset_dir: folder with ``dataset.json`` and the files it names by relative path.
+        dataset_dir: folder with ``dataset.json`` and the files it names by relative path; None is refused.
         split: ``"training"``, ``"validation"`` or ``"test"``; a split that is absent is an empty list.
         labels: keep the ``label`` key (mask). Without it an item has only its image and its tags.
 
     Returns:
         One dictionary per volume: ``image`` and ``label`` as absolute paths; ``slice_labels`` as a list of 0 and 1
         where tags are given (inline or in a CSV with the columns ``image,slice,label``); ``patch_labels`` where the
-        tags of patches are given (:class:`camtools.data.PatchTagger`); and ``case``, a name that is unique over all
-        splits (by default ``camtools.data.case_names.case_of_file``).
+        tags of patches are given (:class:`camtools.data.PatchTagger`); ``patient`` where it is given, as text; and
+        ``case``, a name that is unique over all splits (by default ``camtools.data.case_names.case_of_file``).
 
     Raises:
         DataError: ``dataset.json`` is missing or malformed (see ``read_dataset_json``), names a file that does not
@@ -45,6 +45,8 @@ def load_datalist(dataset_dir: str | Path, split: str, labels: bool = True) -> l
     """
     if split not in SPLIT_NAMES:
         raise DataError(f"Expected one of the splits {', '.join(SPLIT_NAMES)}, found '{split}'. Correct the name.")
+    if dataset_dir is None:
+        raise DataError("Expected a folder with dataset.json, found none. Give it with --dataset_dir DIR.")
     root = Path(os.path.abspath(dataset_dir))
     listed = read_dataset_json(root / "dataset.json")
     reader = _ItemReader(root, TagTables(root, [item for items in listed.values() for item in items]))
@@ -86,6 +88,8 @@ class _ItemReader:
 
     def read(self, listed: ListedItem, labels: bool) -> dict[str, Any]:
         item: dict[str, Any] = {"image": str(self.root / listed.image), "case": listed.case}
+        if listed.content.get("patient") is not None:
+            item["patient"] = str(listed.content["patient"])
         steps = [self._image, self._label, self._tags] if labels else [self._image, self._tags]
         for step in steps:
             try:

@@ -87,7 +87,12 @@ def _file_problem(key: str, what: str, value: Any) -> str:
     if isinstance(value, str) and value.strip() and _is_path(value):
         return ""
     advice = "Add the path."
-    if key != "image":
+    if key == "image" and isinstance(value, list):
+        advice = (
+            "Write one 4D NIfTI file with the channels along the fourth axis: camtools channels FOLDER --output-dir "
+            "DIR joins files that end in _0000, _0001, ..."
+        )
+    elif key != "image":
         advice = "Add the path, or remove the key where there is no file."
     return f"expected the path of one {what} under '{key}', found {_described(value)}. {advice}"
 

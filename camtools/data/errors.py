@@ -27,7 +27,7 @@ def not_one_volume(source: Path, shape: Sequence[int]) -> DataError:
     """The error for several volumes in a file, or several values per voxel; ``shape`` ends with their number."""
     return DataError(
         f"Expected one 3D volume (or a 2D image), found {len(shape)}D data of shape {tuple(shape)} in {source}. Split "
-        "a time series or a stack of modalities into one file each."
+        "a time series into one file each. The channels of a case are read from NIfTI, 2 to 16 along its fourth axis."
     )
 
 

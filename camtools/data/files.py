@@ -19,6 +19,7 @@ from camtools.data.partials import names_a_dead_writer, partial_path
 from camtools.data.storage import make_folder, storage_errors, sync_file, sync_folder, sync_tree
 
 __all__ = [
+    "aside_name",
     "atomic_folder",
     "atomic_path",
     "atomic_save",
@@ -95,6 +96,14 @@ def _remove_dead_partials(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def aside_name(folder: Path) -> Path:
+    """First free name ``<folder>.old-<n>``, under which an earlier folder is kept."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    return aside
+
+
 def check_free_folder(folder: Path) -> None:
     """Raise an error where a folder to write is not empty, or is a file.
 
@@ -136,7 +145,8 @@ def save_like(
 ) -> None:
     """Write ``array`` as NIfTI with the geometry of ``reference``, atomically.
 
-    Where the reference is NIfTI, its header is copied (both transforms with their codes, the units of space and time).
+    Where the reference is NIfTI, its header is copied (both transforms with their codes, the units of space and time);
+    one of several channels counts as one volume.
     Otherwise ``affine`` is written, in mm. The description of the header stores a hash of the input, by which a later
     run recognises the input of this output (:func:`input_hash_of`).
 
@@ -152,20 +162,25 @@ def save_like(
     """
     if str(reference).lower().endswith((".nii", ".nii.gz")):
         source = nib.load(reference)
-        shape = tuple(size for size in source.shape if size > 1)
-        if tuple(size for size in array.shape if size > 1) != shape:
-            raise ValueError(f"Expected an array of shape {source.shape}, found {array.shape} for {reference}.")
+        shape = _one_channel(source.shape)
+        if [size for size in array.shape if size > 1] != [size for size in shape if size > 1]:
+            raise ValueError(f"Expected an array of shape {shape}, found {array.shape} for {reference}.")
         header = source.header.copy()
         header.set_data_dtype(array.dtype)
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0
-        image = type(source)(array.reshape(source.shape), source.affine, header)
+        image = type(source)(array.reshape(shape), source.affine, header)
     else:
         image = nib.Nifti1Image(array, affine)
         image.header.set_xyzt_units("mm")
     image.header["descrip"] = f"camtools input={input_hash or file_hash(reference)[:32]}"
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
+
+
+def _one_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of one channel of an image whose channels lie along the fourth axis."""
+    return shape[:3] if len(shape) == 4 and shape[3] > 1 else shape
 
 
 def input_hash_of(path: str | Path) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from camtools.data.case_names import case_clashes, case_of_file
+from camtools.data.channel_names import refuse_single_channels
 from camtools.data.errors import DataError
 from camtools.data.file_kinds import DICOM_ADVICE, IMAGE_SUFFIXES, has_dicom, is_image_name
 
@@ -40,7 +41,8 @@ def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
     See ``files_below`` for the files and ``camtools.data.case_names.case_of_file`` for the cases.
 
     Raises:
-        DataError: the folder does not exist, has no image, cannot be read, or has two files of one case.
+        DataError: the folder does not exist, has no image, cannot be read, has two files of one case, or one file for
+            each channel of a case (``camtools.data.channel_names.refuse_single_channels``).
     """
     # absolute, because the first import of ITK changes the working directory of all threads for a moment
     root = Path(folder).absolute()
@@ -54,6 +56,7 @@ def list_volumes(folder: str | Path) -> list[dict[str, Any]]:
             f"Expected files that end in one of {', '.join(IMAGE_SUFFIXES)}, outside hidden folders and folders of "
             f"results, found none below {root}. Check the path."
         )
+    refuse_single_channels(files, root)
     items = [{"image": str(path), "case": case_of_file(path, root)} for path in files]
     clashes = case_clashes(items)
     if clashes:

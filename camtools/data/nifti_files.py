@@ -27,7 +27,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_nifti(source: Path) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Voxels as float32 in the file's shape, and MONAI's metadata.
+    """Voxels as float32 in the file's shape, channels along its fourth axis, and MONAI's metadata.
 
     A header that claims more than the file can hold is refused before memory is allocated.
 
@@ -46,7 +46,7 @@ def read_nifti(source: Path) -> tuple[NDArray[Any], dict[str, Any]]:
 
 
 def nifti_geometry(source: Path) -> tuple[NDArray[Any], tuple[int, ...]]:
-    """Affine ``(4, 4)`` in RAS, mm, and shape of a file, from its header alone.
+    """Affine ``(4, 4)`` in RAS, mm, and spatial shape of a file, from its header alone.
 
     Raises:
         DataError: as for :func:`read_nifti`, as far as the header shows it.
@@ -103,14 +103,14 @@ def _check_claim(source: Path, header: NiftiHeader) -> None:
     if claimed > most:
         raise damaged(
             source,
-            f"its header claims {size_in_words(claimed)}, shape {header.shape} of {header.dtype.name}, but the file "
-            f"has {size_in_words(size)}",
+            f"its header claims {size_in_words(claimed)}, shape {header.stored_shape} of {header.dtype.name}, but the "
+            f"file has {size_in_words(size)}",
         )
 
 
 def _voxels(source: Path, stream: BinaryIO, header: NiftiHeader) -> NDArray[Any]:
     _check_extensions(source, _exactly(source, stream, header.offset - header.read), header)
-    voxels = FloatVoxels(source, header.shape, header.slope, header.inter)
+    voxels = FloatVoxels(source, header.stored_shape, header.slope, header.inter)
     left, part = header.size, _PART // header.dtype.itemsize * header.dtype.itemsize
     while left:
         data = _exactly(source, stream, min(part, left), header, left)
@@ -119,7 +119,7 @@ def _voxels(source: Path, stream: BinaryIO, header: NiftiHeader) -> NDArray[Any]
     if stream.read(1):  # at the end, gzip compares the checksum and the length
         raise damaged(
             source,
-            f"more bytes follow its {size_in_words(header.size)} of voxels, shape {header.shape} of "
+            f"more bytes follow its {size_in_words(header.size)} of voxels, shape {header.stored_shape} of "
             f"{header.dtype.name}, so its header does not fit its content",
         )
     return voxels.volume()
@@ -135,7 +135,7 @@ def _exactly(source: Path, stream: BinaryIO, count: int, header: NiftiHeader | N
         raise damaged(
             source,
             f"it ends after {size_in_words(found)} of voxels, expected {size_in_words(header.size)}, shape "
-            f"{header.shape} of {header.dtype.name}",
+            f"{header.stored_shape} of {header.dtype.name}",
         )
     if missing:
         raise damaged(source, "it ends before its voxels begin")

@@ -16,8 +16,9 @@ from camtools.data.file_kinds import not_the_format
 from camtools.data.nifti_affines import nifti_affine
 from camtools.data.voxels import check_real
 
-__all__ = ["NiftiHeader", "read_header"]
+__all__ = ["MOST_CHANNELS", "NiftiHeader", "read_header"]
 
+MOST_CHANNELS = 16  # along the fourth axis; longer ones are series of time or diffusion
 _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _SMALLEST_SLOPE, _LARGEST_SLOPE = 1e-20, 1e20
 
@@ -30,6 +31,7 @@ class NiftiHeader:
         fields: nibabel's header.
         affine: ``(4, 4)`` in RAS, mm.
         shape: of the volume, two or three axes.
+        channels: values per voxel, which lie along the fourth axis of the file.
         dtype: of a voxel in the file, with its byte order.
         offset: first byte of the voxels.
         slope: factor of the voxels; 1 where the header says 0, which means no scaling.
@@ -42,6 +44,7 @@ class NiftiHeader:
     fields: Any
     affine: NDArray[Any]
     shape: tuple[int, ...]
+    channels: int
     dtype: np.dtype[Any]
     offset: int
     slope: float
@@ -53,7 +56,12 @@ class NiftiHeader:
     @property
     def size(self) -> int:
         """Bytes of the voxels."""
-        return self.dtype.itemsize * math.prod(self.shape)
+        return self.dtype.itemsize * math.prod(self.stored_shape)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape in the file, with the axis of the channels where there are several."""
+        return (*self.shape, self.channels) if self.channels > 1 else self.shape
 
 
 def read_header(source: Path, stream: BinaryIO) -> NiftiHeader:
@@ -61,7 +69,7 @@ def read_header(source: Path, stream: BinaryIO) -> NiftiHeader:
 
     Raises:
         DataError: the file is of another kind, the header is damaged, its affine cannot be used, or it does not
-            describe one 3D volume of real numbers.
+            describe one volume of real numbers, of one channel or of 2 to 16 along the fourth axis.
     """
     start = stream.read(352)
     byte_order, kind = _layout(source, start)
@@ -75,20 +83,22 @@ def read_header(source: Path, stream: BinaryIO) -> NiftiHeader:
     _check_codes(source, fields)
     slope, inter = _scaling(source, fields)
     check_real(source, dtype)
-    volume = _volume(source, shape)
+    volume, channels = _volume(source, shape)
     affine = nifti_affine(source, fields)
     fields.check_fix()  # nibabel corrects every file that it loads
     extended = start[kind.sizeof_hdr] != 0
-    return NiftiHeader(fields, affine, volume, dtype, offset, slope, inter, len(start), byte_order, extended)
+    return NiftiHeader(fields, affine, volume, channels, dtype, offset, slope, inter, len(start), byte_order, extended)
 
 
-def _volume(source: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape without axes of length 1 beyond the third."""
+def _volume(source: Path, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """Shape of the volume, without axes of length 1 beyond the third, and number of channels."""
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+    if len(shape) == 4 and shape[3] <= MOST_CHANNELS:
+        return shape[:3], shape[3]
     if len(shape) not in (2, 3):
         raise not_one_volume(source, shape)
-    return shape
+    return shape, 1
 
 
 def _contradiction(source: Path, found: str, expected: str) -> DataError:

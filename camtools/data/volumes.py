@@ -25,12 +25,13 @@ def read_volume(path: str | Path) -> MetaTensor:
 
     The affine is in RAS, whatever the format. NRRD (``.nrrd``) and MetaImage (``.mha``) need the extra ``itk``.
 
-    A 2D image (PNG, BMP, TIFF) is a volume of one slice, ``(C, X, Y, 1)``; C is 3 for colour.
+    A NIfTI file of four axes holds 2 to 16 channels along the fourth one. A 2D image (PNG, BMP, TIFF) is a volume of
+    one slice, ``(C, X, Y, 1)``; C is 3 for colour.
 
     Raises:
         DataError: the file cannot be used. It is missing, empty, damaged, not of the kind that its name says, larger
-            than the memory, or 4D; its voxels are not real numbers, do not fit float32, or are NaN or infinite; or it
-            is a header whose voxels are in another file (``.mhd``, ``.nhdr``, ``.hdr``).
+            than the memory, or a series; its voxels are not real numbers, do not fit float32, or are NaN or infinite;
+            or it is a header whose voxels are in another file (``.mhd``, ``.nhdr``, ``.hdr``).
         ImportError: the file is NRRD or MetaImage, and ITK is not installed.
     """
     return _read(Path(path), mask=False)

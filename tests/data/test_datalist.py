@@ -28,6 +28,15 @@ def test_items_have_absolute_paths_and_their_own_tags(blob_dataset: Path) -> Non
     assert all("label" not in item for item in load_datalist(blob_dataset, "training", labels=False))
 
 
+def test_the_patient_is_kept_where_it_is_given(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_volume(tmp_path / name, ARRAY)
+    write_json(tmp_path, {"validation": [{"image": "a.nii.gz", "patient": 7}, {"image": "b.nii.gz"}]})
+    first, second = load_datalist(tmp_path, "validation")
+    assert first["patient"] == "7"
+    assert "patient" not in second
+
+
 def test_absent_split_is_empty(tmp_path: Path) -> None:
     write_volume(tmp_path / "a.nii.gz", ARRAY)
     write_json(tmp_path, {"training": [{"image": "a.nii.gz", "slice_labels": [0, 1]}]})
@@ -190,3 +199,10 @@ def test_link_to_a_file_without_a_suffix_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").symlink_to("blob")
     items = load_datalist(write_json(tmp_path, {"test": ["a.nii.gz"]}), "test")
     assert read_volume(items[0]["image"]).shape == (1, 2, 2, 2)
+
+
+def test_a_bundle_without_a_folder_asks_for_one() -> None:
+    with pytest.raises(
+        DataError, match=r"Expected a folder with dataset\.json, found none\. Give it with --dataset_dir"
+    ):
+        load_datalist(None, "training")

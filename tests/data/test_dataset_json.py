@@ -20,6 +20,10 @@ from tests.data.test_datalist import ARRAY, listed, write_json
         ("{", r"Expected valid JSON, found an error in line 1"),
         ("[]", r"Expected a JSON object with lists of volumes, found list"),
         ({"training": []}, r"Expected items under 'training'.*found the keys \['training'\]"),
+        (
+            {"training": [{"image": ["a_0000.nii.gz", "a_0001.nii.gz"]}]},
+            r"one image under 'image', found a list of 2 entries\. Write one 4D NIfTI file .*camtools channels FOLDER",
+        ),
         ({"training": [{"label": "a.nii.gz"}]}, r"expected an 'image', found the keys"),
         (
             {"training": [{"image": "gone.nii.gz"}]},

@@ -59,6 +59,18 @@ def test_output_takes_over_the_geometry_of_its_input(tmp_path: Path) -> None:
     assert input_hash_of(tmp_path / "gone.nii.gz") is None
 
 
+def test_output_of_an_image_of_several_channels_is_one_volume(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((5, 4, 3, 2), np.int16), np.diag([1.0, 2.0, 3.0, 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, tmp_path / "in.nii.gz")
+    mask = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
+    save_like(mask, np.eye(4), tmp_path / "in.nii.gz", tmp_path / "out.nii.gz")
+    written = nib.load(tmp_path / "out.nii.gz")
+    assert written.shape == (5, 4, 3)
+    np.testing.assert_array_equal(np.asanyarray(written.dataobj), mask)
+    np.testing.assert_array_equal(written.affine, image.affine)
+
+
 def test_scaled_integers_of_the_input_do_not_scale_the_output(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4))
     image.header.set_slope_inter(0.5, 10)

@@ -17,7 +17,8 @@ from camtools.data import (
     stacking_axis,
     volume_to_slices,
 )
-from camtools.data.volumes import check_same_geometry
+from camtools.data.nifti_files import nifti_geometry
+from camtools.data.volumes import check_same_geometry, read_mask
 from tests.conftest import blob_volume, oblique_affine, write_volume
 
 
@@ -29,6 +30,33 @@ def test_volume_is_channel_first_float(tmp_path: Path) -> None:
     assert volume.dtype == torch.float32
     np.testing.assert_array_equal(volume[0].numpy(), array)
     np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6, 2), (4, 5, 1, 4), (4, 5, 6, 16)])
+def test_the_fourth_axis_holds_channels(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(-9, 9, shape).astype(np.int16)
+    path = write_volume(tmp_path / "a.nii.gz", array)
+    volume = read_volume(path)
+    assert volume.shape == (shape[3], *shape[:3])
+    np.testing.assert_array_equal(volume.numpy(), np.moveaxis(array, -1, 0))
+    np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-5)
+    affine, spatial = nifti_geometry(Path(path))
+    assert spatial == shape[:3]
+    np.testing.assert_array_equal(affine, volume.affine)
+
+
+def test_a_truncated_last_channel_is_found(tmp_path: Path) -> None:
+    path = Path(write_volume(tmp_path / "a.nii", np.zeros((4, 5, 6, 4), np.int16)))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"shape \(4, 5, 6, 4\) of int16.*The file is truncated"):
+        read_volume(path)
+
+
+def test_a_mask_of_several_channels_is_refused(tmp_path: Path) -> None:
+    array = np.zeros((4, 5, 6, 2), np.uint8)
+    array[1, 1, 1, 0] = 1
+    with pytest.raises(DataError, match=r"Expected a mask of one channel, .* found 2 channels that differ in .*m.nii"):
+        read_mask(write_volume(tmp_path / "m.nii.gz", array))
 
 
 def test_2d_image_is_a_volume_of_one_slice(tmp_path: Path) -> None:
@@ -60,9 +88,9 @@ def test_non_finite_voxels_are_counted(tmp_path: Path, value: float) -> None:
         read_volume(write_volume(tmp_path / "bad.nii.gz", array))
 
 
-def test_4d_file_is_refused(tmp_path: Path) -> None:
-    path = write_volume(tmp_path / "series.nii.gz", np.zeros((4, 5, 6, 7), np.float32))
-    with pytest.raises(DataError, match=r"one 3D volume .*found 4D data of shape \(4, 5, 6, 7\) in .*series.nii.gz"):
+def test_a_series_is_refused(tmp_path: Path) -> None:
+    path = write_volume(tmp_path / "series.nii.gz", np.zeros((4, 5, 6, 17), np.float32))
+    with pytest.raises(DataError, match=r"one 3D volume .*found 4D data of shape \(4, 5, 6, 17\) in .*series.nii.gz"):
         read_volume(path)
 
 

@@ -9,6 +9,7 @@ from camtools.data.importers.by_pattern import import_by_pattern
 from camtools.data.importers.choices import Choices
 from camtools.data.importers.dataset import format_summary
 from camtools.data.importers.glas import import_glas
+from camtools.data.importers.join_folder import join_folder
 from camtools.data.importers.lgg import import_lgg
 from camtools.data.importers.msd import import_msd
 from camtools.data.importers.nnunet import import_nnunet
@@ -22,4 +23,5 @@ __all__ = [
     "import_lgg",
     "import_msd",
     "import_nnunet",
+    "join_folder",
 ]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from camtools.data.errors import DataError, damaged
 from camtools.data.files import save_like
 from camtools.data.folders import files_below
+from camtools.data.importers.channel_files import join_channels
 from camtools.data.importers.dataset import (
     Case,
     Recipe,
@@ -47,13 +48,15 @@ def import_brats(
     """Turn a BraTS training release into a dataset whose object is the whole tumour (every label above 0).
 
     Every case becomes ``<case>_image.nii.gz``, a hard link to the source's file (a copy where the file system has no
-    hard links, or ``out_dir`` is on another one), and ``<case>_label.nii.gz``, uint8, 0 and 1. Cases without a
-    segmentation are left out; ``dataset.json`` names them under ``skipped``.
+    hard links, or ``out_dir`` is on another one), or one 4D file of several modalities, and
+    ``<case>_label.nii.gz``, uint8, 0 and 1. Cases without a segmentation are left out;
+    ``dataset.json`` names them under ``skipped``.
 
     Args:
         source: folder of the release; the case folders may be at any depth (``HGG``, ``LGG``).
         out_dir: new or empty folder outside ``source``.
-        modality: ``"flair"``, ``"t1"``, ``"t1ce"`` or ``"t2"``.
+        modality: ``"flair"``, ``"t1"``, ``"t1ce"`` or ``"t2"``; several, separated by commas, become the channels in
+            this order; ``"all"`` is ``"flair,t1,t1ce,t2"``.
         split: fractions of the patients for training, validation and test: positive, with sum 1.
         seed: seed of the split, integer >= 0.
 
@@ -67,8 +70,7 @@ def import_brats(
         FileExistsError: ``out_dir`` is a file or holds something else than this import.
     """
     source, out_dir = Path(source), Path(out_dir)
-    if modality not in BRATS_MODALITIES:
-        raise ValueError(f"Expected modality {', '.join(BRATS_MODALITIES)}, found {modality!r}. Choose one of them.")
+    chosen = _modalities(modality)
     check_folders(source, out_dir)
     found = _find_cases(source)
     labelled = {name: files for name, files in found.items() if "seg" in files}
@@ -77,18 +79,36 @@ def import_brats(
             f"Expected segmentations such as BraTS2021_00000_seg.nii.gz, found none below {source}. "
             "Give the folder of the training release."
         )
-    lacking = sorted(name for name, files in labelled.items() if modality not in files)
-    if lacking:
-        raise DataError(
-            f"Expected a {modality} image for each of the {len(labelled)} cases below {source}, found none for "
-            f"{len(lacking)}: {', '.join(lacking)}. "
-            "Add the files, or choose another modality."
-        )
-    cases = [Case(name, brats_patient(name), (files[modality], files["seg"])) for name, files in labelled.items()]
-    description = f"BraTS, {modality}; label 1 = whole tumour (every label of the release above 0)"
-    recipe = Recipe("BraTS", description, "tumour", modality, _write_case)
+    for one in chosen:
+        lacking = sorted(name for name, files in labelled.items() if one not in files)
+        if lacking:
+            raise DataError(
+                f"Expected a {one} image for each of the {len(labelled)} cases below {source}, found none for "
+                f"{len(lacking)}: {', '.join(lacking)}. "
+                "Add the files, or choose another modality."
+            )
+    cases = []
+    for name, files in labelled.items():
+        cases.append(Case(name, brats_patient(name), (*(files[one] for one in chosen), files["seg"])))
+    taken = ", ".join(chosen)
+    description = f"BraTS, {taken}; label 1 = whole tumour (every label of the release above 0)"
+    names = chosen if len(chosen) > 1 else ()
+    recipe = Recipe("BraTS", description, "tumour", taken, _write_case, channels=names)
     homes = split_by_patient({case.name: case.patient for case in cases}, split, seed)
     return write_dataset(cases, source, out_dir, recipe, homes, skipped=sorted(set(found) - set(labelled)))
+
+
+def _modalities(wanted: str) -> tuple[str, ...]:
+    """Modalities in the order wanted."""
+    if wanted == "all":
+        return BRATS_MODALITIES
+    chosen = tuple(part.strip() for part in wanted.split(","))
+    if not set(chosen) <= set(BRATS_MODALITIES) or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"Expected modality {', '.join(BRATS_MODALITIES)}, found {wanted!r}. Choose one of them, several with "
+            "commas, each once, or all."
+        )
+    return chosen
 
 
 def brats_patient(case: str) -> str:
@@ -123,10 +143,14 @@ def _find_cases(source: Path) -> dict[str, dict[str, Path]]:
 
 def _write_case(case: Case, folder: Path) -> dict[str, Any]:
     """Link the image, write whole tumour against background, and return the item."""
-    image, segmentation = case.files
-    mask, affine = _whole_tumour(image, segmentation)
-    item: dict[str, Any] = {"image": f"{case.name}_image{suffix_of(image)}", "label": f"{case.name}_label.nii.gz"}
-    link_or_copy(image, folder / item["image"])
+    *images, segmentation = case.files
+    mask, affine = _whole_tumour(images[0], segmentation)
+    item: dict[str, Any] = {"image": f"{case.name}_image{suffix_of(images[0])}", "label": f"{case.name}_label.nii.gz"}
+    if len(images) > 1:
+        item["image"] = f"{case.name}_image.nii.gz"
+        join_channels(images, folder / item["image"])
+    else:
+        link_or_copy(images[0], folder / item["image"])
     save_like(mask, affine, segmentation, folder / item["label"])
     return item | describe_mask(mask, affine)
 

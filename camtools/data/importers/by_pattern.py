@@ -75,7 +75,7 @@ def import_by_pattern(
     searched = {case: pair[0].relative_to(source).as_posix() for case, pair in files.items()}
     skipped = sorted(_case(texts) for texts in found_images if texts not in found_masks)
     name = source.resolve().name
-    return write_found(Found(name, images, objects, files, searched, skipped=skipped), source, out_dir, choices)
+    return write_found(Found(name, (images,), objects, files, searched, skipped=skipped), source, out_dir, choices)
 
 
 def _case(texts: _Texts) -> str:

@@ -59,6 +59,7 @@ class Recipe:
         description: one sentence for ``dataset.json``.
         label: name of the object.
         modality: which images are taken.
+        channels: names of the channels of an image, in order, for ``channel_names`` of ``dataset.json``; empty: one.
         write: writes one case into a folder and returns its item: ``image``, ``label`` (names in that folder),
             ``slices`` and ``positive_slices``.
         choices: other settings that distinguish one import from another.
@@ -70,6 +71,7 @@ class Recipe:
     modality: str
     write: Callable[[Case, Path], dict[str, Any]]
     choices: Mapping[str, Any] = field(default_factory=dict)
+    channels: Sequence[str] = ()
 
 
 def check_folders(source: Path, out_dir: Path) -> None:
@@ -182,7 +184,9 @@ def write_dataset(
         for case in tqdm(sorted(cases, key=lambda case: case.name), desc="import", unit="case", disable=None):
             items[split.of_case[case.name]].append(recipe.write(case, partial) | {"patient": case.patient})
         labels = {"0": "background", "1": recipe.label}
-        head = {"name": recipe.name, "description": recipe.description, "labels": labels}
+        head: dict[str, Any] = {"name": recipe.name, "description": recipe.description, "labels": labels}
+        if recipe.channels:
+            head["channel_names"] = {str(number): name for number, name in enumerate(recipe.channels)}
         write_json(head | items | {"skipped": sorted(skipped), "import": record}, partial / "dataset.json")
     return out_dir / "dataset.json"
 
@@ -213,7 +217,10 @@ def format_summary(dataset_json: str | Path) -> str:
         )
     if content["skipped"]:
         names = ", ".join(content["skipped"])
-        lines.append(f"Skipped {len(content['skipped'])} cases without a segmentation: {names}")
+        reason = "without a segmentation"
+        if "fold" in content.get("import", {}):
+            reason += " or not in the fold"
+        lines.append(f"Skipped {len(content['skipped'])} cases {reason}: {names}")
     return "\n".join(lines)
 
 

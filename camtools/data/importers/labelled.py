@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camtools.data.errors import DataError, damaged
+from camtools.data.errors import DataError
 from camtools.data.file_kinds import IMAGE_SUFFIXES, is_itk_file, is_photograph
 from camtools.data.files import save_like
+from camtools.data.importers.channel_files import Channels, check_count, join_channels, pick_channels
 from camtools.data.importers.dataset import Case, describe_mask
 from camtools.data.nifti_files import nifti_geometry
 from camtools.data.volumes import read_mask, read_volume
 
-__all__ = ["Channel", "Objects", "link_or_copy", "suffix_of", "write_labelled", "write_one_channel"]
-
-_PART = 1 << 20
+__all__ = ["Objects", "link_or_copy", "suffix_of", "write_labelled"]
 
 Geometry: TypeAlias = tuple[NDArray[Any], tuple[int, ...]]
 
@@ -45,40 +43,26 @@ class Objects:
     ignored: int | None = None
 
 
-@dataclass(frozen=True)
-class Channel:
-    """A channel of 4D images: its number, from 0, and the number of all channels."""
-
-    number: int
-    count: int
-
-
-def write_labelled(case: Case, folder: Path, objects: Objects, channel: Channel | None = None) -> dict[str, Any]:
+def write_labelled(case: Case, folder: Path, objects: Objects, channels: Channels | None = None) -> dict[str, Any]:
     """Write one case and return its item.
 
-    The image becomes ``<case>_image``, a hard link or a copy, with the suffix of the source; one channel of a 4D image
-    is written as a new 3D file. The label becomes ``<case>_label.nii.gz``, or ``.png`` beside a 2D image: uint8, 1 for
-    the object.
+    The image becomes ``<case>_image``, a hard link or a copy, with the suffix of the source. Some channels of a 4D
+    image are written as a new file, and so are several files of one channel each, as one 4D NIfTI. The label becomes
+    ``<case>_label.nii.gz``, or ``.png`` beside a 2D image: uint8, 1 for the object.
 
     Args:
-        case: its files are the image and the label.
+        case: its files are the image, or one image for each channel, and the label, which is the last.
         folder: where to write.
         objects: which values are the object.
-        channel: which channel of a 4D NIfTI image to take; None: the image has one volume.
+        channels: which channels of an image file to take; None: the image is taken as it is.
 
     Raises:
-        DataError: a file cannot be read, the label is not on the voxels of the image, or it has unknown values.
+        DataError: a file cannot be read, it has other channels than expected, channels are not on the same voxels, the
+            label is not on the voxels of the image, or it has unknown values.
     """
-    source, label = case.files
-    suffix = suffix_of(source)
-    image = folder / f"{case.name}_image{suffix}"
-    if channel is None:
-        link_or_copy(source, image)
-        geometry = _geometry(source)
-    else:
-        write_one_channel(source, channel, image)
-        geometry = nifti_geometry(image)
-    mask, affine = _mask(source, geometry, label, objects)
+    *sources, label = case.files
+    image = _write_image(case.name, sources, folder, channels)
+    mask, affine = _mask(sources[0], _geometry(sources[0]), label, objects)
     if is_photograph(label):
         target = folder / f"{case.name}_label.png"
         Image.fromarray(np.ascontiguousarray(mask[:, :, 0].T)).save(target)
@@ -88,28 +72,20 @@ def write_labelled(case: Case, folder: Path, objects: Objects, channel: Channel 
     return {"image": image.name, "label": target.name} | describe_mask(mask, affine)
 
 
-def write_one_channel(source: Path, channel: Channel, target: Path) -> None:
-    """Write one channel of a 4D NIfTI image as a 3D image with the same values, affine and header.
-
-    Raises:
-        DataError: the file is damaged, or has another number of channels.
-    """
-    try:
-        _read_to_the_end(source)
-        picture: Any = nib.load(source)
-        shape = picture.shape
-        if len(shape) == 4 and shape[3] == channel.count:
-            values = np.asanyarray(picture.dataobj[..., channel.number])
-    except Exception as error:  # nibabel, gzip and zlib raise many kinds
-        raise damaged(source, "its header or its voxels are incomplete or corrupt") from error
-    if len(shape) != 4 or shape[3] != channel.count:
-        raise DataError(
-            f"Expected 4D data with {channel.count} channels, as dataset.json says, found the shape {shape} in "
-            f"{source}. Copy the file again, or correct dataset.json."
-        )
-    header = picture.header.copy()
-    header.set_data_dtype(values.dtype)
-    nib.save(type(picture)(values, picture.affine, header), target)
+def _write_image(name: str, sources: Sequence[Path], folder: Path, channels: Channels | None) -> Path:
+    if len(sources) > 1:
+        image = folder / f"{name}_image.nii.gz"
+        join_channels(sources, image)
+        return image
+    image = folder / f"{name}_image{suffix_of(sources[0])}"
+    if channels is None:
+        link_or_copy(sources[0], image)
+    elif channels.as_stored:
+        check_count(sources[0], channels)
+        link_or_copy(sources[0], image)
+    else:
+        pick_channels(sources[0], channels, image)
+    return image
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -129,14 +105,6 @@ def suffix_of(path: Path) -> str:
     """
     name = path.name.lower()
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), path.suffix.lower())
-
-
-def _read_to_the_end(source: Path) -> None:
-    """Read every byte: a channel alone would hide a damaged end of the file."""
-    if source.name.lower().endswith(".gz"):
-        with gzip.open(source) as stream:
-            while stream.read(_PART):
-                pass
 
 
 def _geometry(source: Path) -> Geometry:

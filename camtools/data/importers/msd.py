@@ -7,11 +7,11 @@ from typing import Any
 
 from camtools.data.case_names import case_of_file
 from camtools.data.errors import DataError
+from camtools.data.importers.channel_files import Channels
 from camtools.data.importers.choices import Choices, Found, write_found
 from camtools.data.importers.dataset import check_folders, stop_at, stop_at_broken_links
-from camtools.data.importers.labelled import Channel
 from camtools.data.importers.patients import check_split
-from camtools.data.importers.release_json import Release, choose_channel, choose_classes, read_release
+from camtools.data.importers.release_json import Release, choose_channels, choose_classes, read_release
 
 __all__ = ["import_msd"]
 
@@ -19,16 +19,16 @@ _DEFAULT = Choices()
 
 
 def import_msd(source: str | Path, out_dir: str | Path, choices: Choices = _DEFAULT) -> Path:
-    """Turn a task of the Medical Segmentation Decathlon into a dataset of one channel and one object.
+    """Turn a task of the Medical Segmentation Decathlon into a dataset of one object and one or more channels.
 
-    Every case becomes ``<case>_image``, a hard link to the image (or a copy), or a new 3D file with the chosen channel
-    where the images are 4D, and ``<case>_label``, uint8, 0 and 1. The images of ``test`` have no labels: they are left
+    Every case becomes ``<case>_image``, a hard link to the image (or a copy), or a new file with the chosen channels
+    where these are not all, and ``<case>_label``, uint8, 0 and 1. The images of ``test`` have no labels: they are left
     out, and ``dataset.json`` names them under ``skipped``.
 
     Args:
         source: folder of the task, such as ``Task01_BrainTumour``, with ``dataset.json``.
         out_dir: new or empty folder outside ``source``.
-        choices: channel, classes, patient and split.
+        choices: channels, classes, patient and split.
 
     Returns:
         Path to ``dataset.json``.
@@ -45,17 +45,17 @@ def import_msd(source: str | Path, out_dir: str | Path, choices: Choices = _DEFA
     check_folders(source, out_dir)
     release = read_release(source)
     objects = choose_classes(release, choices.classes)
-    number = choose_channel(release, choices.channel)
-    channel = None
-    if len(release.channels) > 1:
-        channel = Channel(sorted(release.channels).index(number), len(release.channels))
+    numbers = choose_channels(release, choices.channel)
+    order = sorted(release.channels)
+    channels = Channels(tuple(order.index(number) for number in numbers), len(order))
     files = _listed(release, source)
     listed = [path for pair in files.values() for path in pair]
     stop_at_broken_links(listed, source)
     stop_at([f"{path} is missing" for path in listed if not path.is_file()], source)
     names = {case: case for case in files}
     skipped = _test_cases(release)
-    found = Found(release.name, release.channels[number], objects, files, names, skipped=skipped, channel=channel)
+    modality = tuple(release.channels[number] for number in numbers)
+    found = Found(release.name, modality, objects, files, names, skipped=skipped, channels=channels)
     return write_found(found, source, out_dir, choices)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from camtools.data.errors import DataError
 from camtools.data.importers.labelled import Objects
 
-__all__ = ["Release", "choose_channel", "choose_classes", "read_release"]
+__all__ = ["Release", "choose_channels", "choose_classes", "read_release"]
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,31 @@ def read_release(source: Path) -> Release:
     )
 
 
-def choose_channel(release: Release, wanted: str | None) -> int:
-    """Number of a channel, chosen by its name or its number (``1`` or ``0001``).
+def choose_channels(release: Release, wanted: str | None) -> tuple[int, ...]:
+    """Numbers of channels in the order wanted: names or numbers (``1`` or ``0001``), separated by commas, or ``all``.
 
     Raises:
-        ValueError: the release has several channels and none is chosen, or the name is unknown or of several channels.
+        ValueError: the release has several channels and none is chosen; a name is unknown or of several channels; or a
+            channel is chosen twice.
     """
     listed = ", ".join(f"{name} ({number:04d})" for number, name in sorted(release.channels.items()))
     if wanted is None and len(release.channels) == 1:
-        return next(iter(release.channels))
+        return tuple(release.channels)
     if wanted is None:
         raise ValueError(
-            f"Expected a channel, as the images have {len(release.channels)}, found none. Choose one with --channel: "
-            f"{listed}."
+            f"Expected a channel, as the images have {len(release.channels)}, found none. Choose one or several with "
+            f"--channel, such as --channel {min(release.channels):04d} or --channel all: {listed}."
         )
+    if wanted.strip().casefold() == "all":
+        return tuple(sorted(release.channels))
+    parts = [wanted] if wanted in release.channels.values() else wanted.split(",")
+    numbers = [_channel(release, part.strip(), listed) for part in parts]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"Expected every channel once, found {wanted!r}. Name each one once: {listed}.")
+    return tuple(numbers)
+
+
+def _channel(release: Release, wanted: str, listed: str) -> int:
     found = [number for number, name in release.channels.items() if name.casefold() == wanted.casefold()]
     if not found and wanted.isdecimal() and int(wanted) in release.channels:
         return int(wanted)
@@ -88,7 +99,7 @@ def choose_channel(release: Release, wanted: str | None) -> int:
         raise ValueError(
             f"Expected the name of one channel, found {wanted!r} for {len(found)}. Give its number: {listed}."
         )
-    raise ValueError(f"Expected one of the channels {listed}, found {wanted!r}. Choose one of them.")
+    raise ValueError(f"Expected one of the channels {listed}, found {wanted!r}. Choose from them.")
 
 
 def choose_classes(release: Release, wanted: str | None) -> Objects:

@@ -51,6 +51,26 @@ def release(tmp_path: Path) -> Path:
     return source
 
 
+@pytest.mark.parametrize(("modality", "names"), [("all", ("flair", "t1", "t1ce", "t2")), ("t2,flair", ("t2", "flair"))])
+def test_several_modalities_become_the_channels(release: Path, tmp_path: Path, modality: str, names: Any) -> None:
+    path = import_brats(release, tmp_path / "out", modality)
+    case = "BraTS2021_00003"
+    image = voxels(path.parent / f"{case}_image.nii.gz")
+    assert image.shape == (6, 5, 4, len(names))
+    for place, name in enumerate(names):
+        np.testing.assert_array_equal(image[..., place], voxels(release / case / f"{case}_{name}.nii.gz"))
+    content = json.loads(path.read_text())
+    assert content["channel_names"] == {str(place): name for place, name in enumerate(names)}
+    assert content["import"]["modality"] == ", ".join(names)
+
+
+def test_a_modality_that_is_not_on_the_voxels_of_the_others(release: Path, tmp_path: Path) -> None:
+    path = release / "BraTS2021_00003" / "BraTS2021_00003_t2.nii.gz"
+    nib.save(nib.Nifti1Image(voxels(path), 2 * AFFINE), path)
+    with pytest.raises(DataError, match=r"all channels of a case on the voxels of .*_flair.nii.gz, .* in .*_t2.nii.gz"):
+        import_brats(release, tmp_path / "out", "all")
+
+
 def items_of(path: Path) -> list[dict[str, Any]]:
     return [item for split in ("training", "validation", "test") for item in load_datalist(path.parent, split)]
 

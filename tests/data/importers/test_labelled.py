@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 
 from camtools.data import DataError
 from camtools.data.importers.dataset import Case
-from camtools.data.importers.labelled import Channel, Objects, write_labelled, write_one_channel
+from camtools.data.importers.labelled import Objects, write_labelled
 from tests.data.importers import releases
 
 
@@ -42,13 +41,3 @@ def test_affines_that_differ(case: Case, tmp_path: Path) -> None:
     releases.save(case.files[1], releases.labels(), np.diag([1.0, 1, 1, 1]))
     with pytest.raises(DataError, match=r"and affines that differ by up to 2.* mm\. Resample the label onto its image"):
         write_labelled(case, tmp_path / "out", Objects("x"))
-
-
-def test_scaled_voxels_of_a_channel_keep_their_values(tmp_path: Path) -> None:
-    raw = nib.Nifti1Image(releases.picture(1, (*releases.SHAPE, 2)), releases.AFFINE)
-    raw.header.set_slope_inter(0.5, -3)
-    nib.save(raw, tmp_path / "a.nii.gz")
-    write_one_channel(tmp_path / "a.nii.gz", Channel(1, 2), tmp_path / "one.nii.gz")
-    np.testing.assert_array_equal(
-        releases.voxels(tmp_path / "one.nii.gz"), releases.voxels(tmp_path / "a.nii.gz")[..., 1]
-    )

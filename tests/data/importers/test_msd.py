@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from camtools.cli import app
-from camtools.data import DataError, read_volume
+from camtools.data import DataError, Splits, load_datalist, read_volume
 from camtools.data.importers import Choices, import_msd
+from camtools.engine.check import DatasetCheck
 from tests.data.importers import releases
 
 
@@ -43,6 +44,35 @@ def test_one_channel_of_4d_images(source: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(releases.voxels(item["label"]), np.isin(releases.labels(), (1, 2)))
 
 
+def test_all_channels_are_linked_and_named(source: Path, tmp_path: Path) -> None:
+    path = import_msd(source, tmp_path / "out", Choices("all"))
+    item = releases.items_of(path)["BRATS_001_image.nii.gz"]
+    assert os.path.samefile(item["image"], source / "imagesTr" / "BRATS_001.nii.gz")
+    assert json.loads(path.read_text())["channel_names"] == {"0": "FLAIR", "1": "T1w", "2": "T2w"}
+    two = releases.items_of(import_msd(source, tmp_path / "two", Choices("T2w,FLAIR")))["BRATS_001_image.nii.gz"]
+    whole = releases.voxels(source / "imagesTr" / "BRATS_001.nii.gz")
+    np.testing.assert_array_equal(releases.voxels(two["image"]), whole[..., [2, 0]])
+    assert read_volume(two["image"]).shape == (2, *releases.SHAPE)
+    splits = {name: load_datalist(path.parent, name) for name in ("training", "validation", "test")}
+    DatasetCheck(Splits(**splits), tmp_path / "run", workers=1, channels=3).run()
+    rows = json.loads((tmp_path / "run" / "dataset_check.json").read_text())
+    assert {row["channels"] for row in rows} == {3}
+
+
+@pytest.mark.parametrize("wanted", ["FLAIR", "all"])
+def test_images_with_fewer_channels(source: Path, tmp_path: Path, wanted: str) -> None:
+    releases.save(source / "imagesTr" / "BRATS_002.nii.gz", releases.picture(0, (*releases.SHAPE, 2)))
+    with pytest.raises(DataError, match=r"4D data with 3 channels, .* found the shape \(6, 5, 4, 2\) in .*002.nii.gz"):
+        import_msd(source, tmp_path / "out", Choices(wanted))
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_channels_than_the_file_says(source: Path, tmp_path: Path) -> None:
+    change(source, modality={"0": "FLAIR"})
+    with pytest.raises(DataError, match=r"Expected one 3D volume .*, found 4D data of shape"):
+        import_msd(source, tmp_path / "out")
+
+
 def test_images_of_one_channel_are_linked(tmp_path: Path) -> None:
     source = releases.msd(tmp_path / "Task04_Hippocampus", channels=1)
     items = releases.items_of(import_msd(source, tmp_path / "out"))
@@ -54,16 +84,6 @@ def test_missing_files_are_all_named(source: Path, tmp_path: Path) -> None:
     (source / "imagesTr" / "BRATS_003.nii.gz").unlink()
     with pytest.raises(DataError, match=r"(?s)labelsTr/BRATS_001.nii.gz is missing.*imagesTr/BRATS_003.nii.gz is miss"):
         import_msd(source, tmp_path / "out", Choices("FLAIR"))
-
-
-def test_other_channels_than_the_file_says(source: Path, tmp_path: Path) -> None:
-    releases.save(source / "imagesTr" / "BRATS_002.nii.gz", releases.picture(0, (*releases.SHAPE, 2)))
-    with pytest.raises(DataError, match=r"4D data with 3 channels, .* found the shape \(6, 5, 4, 2\) in .*002.nii.gz"):
-        import_msd(source, tmp_path / "out", Choices("FLAIR"))
-    change(source, modality={"0": "FLAIR"})
-    with pytest.raises(DataError, match=r"Expected one 3D volume .*, found 4D data of shape"):
-        import_msd(source, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_end_is_found_though_the_channel_is_complete(source: Path, tmp_path: Path) -> None:

@@ -33,6 +33,25 @@ def test_the_image_is_the_chosen_channel(source: Path, tmp_path: Path, channel: 
     assert os.path.samefile(items["a_1_image.nii.gz"]["image"], source / "imagesTr" / "a_1_0001.nii.gz")
 
 
+@pytest.mark.parametrize(("wanted", "numbers"), [("all", (0, 1)), ("FLAIR,T1", (0, 1)), ("0001, FLAIR", (1, 0))])
+def test_several_channels_become_one_file(source: Path, tmp_path: Path, wanted: str, numbers: tuple[int, int]) -> None:
+    path = import_nnunet(source, tmp_path / "out", Choices(wanted))
+    image = releases.voxels(releases.items_of(path)["a_1_image.nii.gz"]["image"])
+    for place, number in enumerate(numbers):
+        channel = releases.voxels(source / "imagesTr" / f"a_1_{number:04d}.nii.gz")
+        np.testing.assert_array_equal(image[..., place], channel)
+    names = json.loads(path.read_text())["channel_names"]
+    assert names == {str(place): ("FLAIR", "T1")[number] for place, number in enumerate(numbers)}
+
+
+def test_every_missing_channel_is_named(source: Path, tmp_path: Path) -> None:
+    (source / "imagesTr" / "b_1_0001.nii.gz").unlink()
+    (source / "imagesTr" / "c_1_0000.nii.gz").unlink()
+    found = r"(?s)b_1_0001.nii.gz is missing.*c_1_0000.nii.gz is missing"
+    with pytest.raises(DataError, match=found):
+        import_nnunet(source, tmp_path / "out", Choices("all"))
+
+
 @pytest.mark.parametrize(
     ("classes", "values"),
     [(None, (1, 2, 3)), ("whole", (1, 2)), ("Core", (2,)), ("1, cyst", (1, 3)), ("3", (3,))],
@@ -119,12 +138,54 @@ def test_files_that_are_missing_are_all_named(source: Path, tmp_path: Path) -> N
 
 def test_channels_and_classes_that_do_not_exist(source: Path, tmp_path: Path) -> None:
     listed = r"FLAIR \(0000\), T1 \(0001\)"
-    with pytest.raises(ValueError, match=rf"the images have 2, found none\. Choose one with --channel: {listed}\."):
+    with pytest.raises(
+        ValueError,
+        match=rf"the images have 2, found none\. Choose .* such as --channel 0000 or --channel all: {listed}\.",
+    ):
         import_nnunet(source, tmp_path / "out")
-    with pytest.raises(ValueError, match=rf"Expected one of the channels {listed}, found 'T2'\. Choose one of them"):
+    with pytest.raises(ValueError, match=rf"Expected one of the channels {listed}, found 'T2'\. Choose from them"):
         import_nnunet(source, tmp_path / "out", Choices("T2"))
     with pytest.raises(ValueError, match=r"classes out of oedema \(1\), .*whole \(1, 2\), found 'liver'\. Choose from"):
         import_nnunet(source, tmp_path / "out", Choices("T1", "core,liver"))
+
+
+def test_a_channel_twice(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected every channel once, found 'T1,1'\. Name each one once: FLAIR"):
+        import_nnunet(source, tmp_path / "out", Choices("T1,1"))
+
+
+def test_a_fold_of_the_release(source: Path, tmp_path: Path) -> None:
+    releases.nnunet_case(source, "t_1", "Ts")
+    folds = [{"train": ["a_1", "a_2"], "val": ["b_1"]}, {"train": ["b_1", "b_2", "c_2"], "val": ["a_1", "a_2"]}]
+    (source / "splits_final.json").write_text(json.dumps(folds))
+    content = json.loads(import_nnunet(source, tmp_path / "first", Choices("T1")).read_text())
+    found = {name: [item["patient"] for item in content[name]] for name in ("training", "validation", "test")}
+    assert found == {"training": ["a_1", "a_2"], "validation": ["b_1"], "test": ["t_1"]}
+    arguments = ["import", "nnunet", str(source), "--out", str(tmp_path / "second"), "--channel", "T1"]
+    result = CliRunner().invoke(app, [*arguments, "--fold", "1", "--patient", PATIENT])
+    assert result.exit_code == 0, result.output
+    assert "Skipped 1 cases without a segmentation or not in the fold: c_1" in result.output
+    again = CliRunner().invoke(app, [*arguments, "--fold", "0"])
+    assert "found an earlier import that differs in" in again.output
+
+
+def test_a_file_of_folds_elsewhere(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["a_1"], "val": ["b_1", "a_2"]}]))
+    content = json.loads(import_nnunet(source, tmp_path / "out", Choices("T1", splits_file=path)).read_text())
+    assert [len(content[name]) for name in ("training", "validation", "test")] == [1, 2, 0]
+    with pytest.raises(DataError, match=r"training or in validation, found 1 in both: a\. Correct --patient, choose"):
+        import_nnunet(source, tmp_path / "other", Choices("T1", patient=PATIENT, splits_file=path))
+
+
+def test_channels_of_colour_pictures_are_not_joined(tmp_path: Path) -> None:
+    names = {"0": "a", "1": "b"}
+    releases.write_json(tmp_path / "s", channel_names=names, labels={"x": 1}, file_ending=".png")
+    for folder, name in (("imagesTr", "c_0000.png"), ("imagesTr", "c_0001.png"), ("labelsTr", "c.png")):
+        (tmp_path / "s" / folder).mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 7), np.uint8)).save(tmp_path / "s" / folder / name)
+    with pytest.raises(ValueError, match=r"Expected one channel of images that are .png files, found 'all'\. Choose"):
+        import_nnunet(tmp_path / "s", tmp_path / "out", Choices("all"))
 
 
 def test_a_case_in_both_parts(source: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from camtools.data import DataError
-from camtools.data.importers.release_json import choose_channel, choose_classes, read_release
+from camtools.data.importers.release_json import choose_channels, choose_classes, read_release
 from tests.data.importers.releases import write_json
 
 CHANNELS = {"0": "MRI", "1": "MRI"}
@@ -28,11 +28,11 @@ def test_both_ways_to_write_classes(tmp_path: Path) -> None:
 def test_channels_of_one_name_are_chosen_by_number(tmp_path: Path) -> None:
     write_json(tmp_path, modality=CHANNELS, labels={"1": "a"})
     release = read_release(tmp_path)
-    assert choose_channel(release, "0001") == 1
+    assert choose_channels(release, "0001") == (1,)
     with pytest.raises(
         ValueError, match=r"name of one channel, found 'MRI' for 2\. Give its number: MRI \(0000\), MRI"
     ):
-        choose_channel(release, "MRI")
+        choose_channels(release, "MRI")
 
 
 def test_no_file_no_json_no_object(tmp_path: Path) -> None:
