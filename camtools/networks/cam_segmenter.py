@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camtools.cams.base import ActivationMap
-from camtools.cams.capture import evaluation_mode
-from camtools.cams.passes import images_per_pass, prepare_images
-from camtools.cams.targets import as_logits, class_indices, confidences
+from camtools.cams.confidence import image_confidences
 from camtools.fusion import layer_sum
 from camtools.thresholds import Rule, check_rule, map_threshold, per_pixel
 
@@ -127,8 +125,4 @@ class CAMSegmenter(nn.Module):
         raise RuntimeError(NOT_EXPORTABLE)
 
     def _positive(self, images: Tensor) -> Tensor:
-        with torch.no_grad(), evaluation_mode(self.classifier):
-            images = prepare_images(images, self.classifier, channels_last=False)
-            passes = images.split(images_per_pass(images, self.cam.batch_size))
-            logits = torch.cat([as_logits(self.classifier(part), len(part)) for part in passes]).float()
-        return confidences(logits, class_indices(logits, self.target)) > 0.5
+        return image_confidences(self.classifier, images, self.target, self.cam.batch_size) > 0.5

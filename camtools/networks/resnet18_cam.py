@@ -13,8 +13,10 @@ from torchvision.models import ResNet18_Weights
 from torchvision.models.resnet import BasicBlock
 
 from camtools.networks.imagenet import imagenet_state
+from camtools.networks.norms import Norm, NormName, norm_layer
 from camtools.networks.resnet_weights import check_fit, load_features
-from camtools.networks.sizes import check_images, scaled_widths
+from camtools.networks.sizes import check_images, check_output_stride, scaled_widths
+from camtools.networks.unit_images import imagenet_scale
 
 __all__ = ["ResNet18CAM"]
 
@@ -37,8 +39,13 @@ class ResNet18CAM(nn.Module):
         width: factor on every channel count (at least 16 channels remain); 1.0 is ResNet-18.
         pretrained: False starts from He initialisation. True downloads torchvision's ImageNet weights; a path reads
             them from a state dictionary of ``torchvision.models.resnet18``. Either loads everything but the class layer
-            (with ``in_channels=1`` the first convolution is summed over RGB).
+            (where ``in_channels`` is not 3, the first convolution is summed over RGB and shared by the channels).
         output_stride: of the last stage: 32 (ResNet-18), 16 or 8.
+        norm: ``"batch"``; ``"frozen"``: batch normalisation that keeps its running statistics and whose weights do not
+            train, for networks that start from pretrained weights; ``"group"``, for networks trained from scratch.
+        unit_images: True: images are in [0, 1], and the network begins with the scaling that its pretrained weights
+            expect (``camtools.networks.unit_images.imagenet_scale``). The first convolution of grey images then
+            answers as it does to the same image in RGB. False: it takes images as they are.
 
     Attributes:
         cam_layers: names of the four stages, shallow to deep.
@@ -46,7 +53,7 @@ class ResNet18CAM(nn.Module):
         smallest: least height and width of the images: the output stride.
 
     Raises:
-        ValueError: a width that is not positive, an unknown output stride, or pretrained weights for another
+        ValueError: a width that is not positive, an unknown output stride or norm, or pretrained weights for another
             network.
         RuntimeError: the download fails.
 
@@ -66,37 +73,28 @@ class ResNet18CAM(nn.Module):
         width: float = 1.0,
         pretrained: bool | str | os.PathLike[str] = False,
         output_stride: Literal[8, 16, 32] = 32,
+        norm: NormName = "batch",
+        unit_images: bool = False,
     ) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f"expected output_stride 8, 16 or 32, found {output_stride}")
+        check_output_stride(output_stride)
         widths = scaled_widths(STAGES, width)
+        layer = norm_layer(norm)
+        self.scale = imagenet_scale(in_channels) if unit_images else nn.Identity()
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.bn1 = layer(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = _stage(widths[0], widths[0], stride=1)
-        self.layer2 = _stage(widths[0], widths[1], stride=2)
-        self.layer3 = _stage(widths[1], widths[2], stride=2)
-        self.layer4 = _stage(widths[2], widths[3], stride=2)
+        self.layer1 = _stage(widths[0], widths[0], layer, stride=1)
+        self.layer2 = _stage(widths[0], widths[1], layer, stride=2)
+        self.layer3 = _stage(widths[1], widths[2], layer, stride=2)
+        self.layer4 = _stage(widths[2], widths[3], layer, stride=2)
         _replace_strides(self.layer3, self.layer4, output_stride)
         self.fc = nn.Linear(widths[3], num_classes)
         self.cam_layers = [f"layer{stage}" for stage in (1, 2, 3, 4)]
         self.embedding_size = widths[3]
         self.smallest = int(output_stride)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if pretrained is not False:
-            check_fit(width, in_channels)
-            load_features(
-                self,
-                imagenet_state(pretrained, ResNet18_Weights.IMAGENET1K_V1, "ResNet-18"),
-                first="conv1",
-                heads=("fc.",),
-                source="a state dictionary of torchvision.models.resnet18",
-                advice="pass its file, or pretrained=True to download it",
-            )
+        self._initialise(pretrained, width, norm, unit_images)
         self.to(memory_format=torch.channels_last)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -135,23 +133,42 @@ class ResNet18CAM(nn.Module):
 
     def feature_stages(self) -> tuple[nn.Sequential, nn.Sequential]:
         """Layers that other networks build on, shared with this one: up to ``layer3``, and ``layer4``."""
-        shallow = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        shallow = ("scale", "conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
         layers = OrderedDict((name, self.get_submodule(name)) for name in shallow)
         return nn.Sequential(layers), nn.Sequential(OrderedDict(layer4=self.layer4))
 
+    def _initialise(
+        self, pretrained: bool | str | os.PathLike[str], width: float, norm: NormName, unit_images: bool
+    ) -> None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        if pretrained is not False:
+            check_fit(width, norm)
+            load_features(
+                self,
+                imagenet_state(pretrained, ResNet18_Weights.IMAGENET1K_V1, "ResNet-18"),
+                first="conv1",
+                heads=("fc.",),
+                source="a state dictionary of torchvision.models.resnet18",
+                advice="pass its file, or pretrained=True to download it",
+                next_norm="bn1" if unit_images else None,
+            )
+
     def _features(self, images: Tensor) -> Tensor:
         check_images(images, self.smallest)
-        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        features = self.maxpool(self.relu(self.bn1(self.conv1(self.scale(images)))))
         last: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return last
 
 
-def _stage(inputs: int, channels: int, stride: int) -> nn.Sequential:
+def _stage(inputs: int, channels: int, norm: Norm, stride: int) -> nn.Sequential:
     shortcut = None
     if stride != 1 or inputs != channels:
         convolution = nn.Conv2d(inputs, channels, kernel_size=1, stride=stride, bias=False)
-        shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
-    return nn.Sequential(BasicBlock(inputs, channels, stride, shortcut), BasicBlock(channels, channels))
+        shortcut = nn.Sequential(convolution, norm(channels))
+    first = BasicBlock(inputs, channels, stride, shortcut, norm_layer=norm)
+    return nn.Sequential(first, BasicBlock(channels, channels, norm_layer=norm))
 
 
 def _replace_strides(third: nn.Sequential, fourth: nn.Sequential, output_stride: int) -> None:

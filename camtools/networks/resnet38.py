@@ -14,13 +14,14 @@ from camtools.networks.imagenet import saved_state
 from camtools.networks.norms import NormName, norm_layer
 from camtools.networks.resnet38_blocks import BasicBlock, BottleneckBlock
 from camtools.networks.resnet_weights import check_fit, load_features
-from camtools.networks.sizes import check_images, scaled_widths
+from camtools.networks.sizes import check_images, check_output_stride, scaled_widths
+from camtools.networks.unit_images import imagenet_scale
 
 __all__ = ["ResNet38"]
 
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 SHALLOW = (
-    *("conv1a", "b2", "b2_1", "b2_2", "b3", "b3_1", "b3_2"),
+    *("scale", "conv1a", "b2", "b2_1", "b2_2", "b3", "b3_1", "b3_2"),
     *("b4", "b4_1", "b4_2", "b4_3", "b4_4", "b4_5", "b5", "b5_1", "b5_2"),
 )
 HEADS = ("fc", "linear1000.")  # class layers of the public weights and of the networks trained from them
@@ -55,8 +56,12 @@ class ResNet38(nn.Module):
             train, as in OEEM, for networks that start from pretrained weights; ``"group"``: for networks trained from
             scratch, whose running statistics would not fit images of another stain.
         pretrained: False starts from He initialisation. A path reads everything but the class layer from a state
-            dictionary of ``res38d`` (with ``in_channels=1`` the first convolution is summed over RGB).
+            dictionary of ``res38d`` (where ``in_channels`` is not 3, the first convolution is summed over
+            RGB and shared by the channels).
         output_stride: of blocks 6 and 7: 8, 16 or 32. Block 5 has at most 16. The class maps are at 8.
+        unit_images: True: images are in [0, 1], and the network begins with the scaling that its pretrained weights
+            expect (``camtools.networks.unit_images.imagenet_scale``). The first convolution of grey images then
+            answers as it does to the same image in RGB. False: it takes images as they are.
 
     Attributes:
         cam_layers: names of the ends of the four stages and of the concatenated features, shallow to deep.
@@ -85,14 +90,15 @@ class ResNet38(nn.Module):
         norm: NormName = "batch",
         pretrained: Literal[False] | str | os.PathLike[str] = False,
         output_stride: Literal[8, 16, 32] = 8,
+        unit_images: bool = False,
     ) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f"expected output_stride 8, 16 or 32, found {output_stride}")
+        check_output_stride(output_stride)
         fifth = 1 if output_stride == 8 else 2  # strides of blocks 5 and 6, dilations after them
         sixth = 2 if output_stride == 32 else 1
         c = dict(zip(WIDTHS, scaled_widths(WIDTHS, width), strict=True))
         layer = norm_layer(norm)
+        self.scale = imagenet_scale(in_channels) if unit_images else nn.Identity()
         self.conv1a = nn.Conv2d(in_channels, c[64], kernel_size=3, padding=1, bias=False)
         self.b2 = BasicBlock(c[64], c[128], c[128], layer, stride=2)
         self.b2_1, self.b2_2 = (BasicBlock(c[128], c[128], c[128], layer) for _ in range(2))
@@ -113,7 +119,7 @@ class ResNet38(nn.Module):
         self.fc8 = nn.Conv2d(self.embedding_size, num_classes, kernel_size=1, bias=False)
         self.cam_layers = ["b2_2", "b3_2", "b4_5", "b5_2", "dropout7"]
         self.smallest = int(output_stride)
-        self._initialise(pretrained, width)
+        self._initialise(pretrained, width, norm, unit_images)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -152,7 +158,7 @@ class ResNet38(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         check_images(images, self.smallest)
-        x = self.b2_2(self.b2_1(self.b2(self.conv1a(images))))
+        x = self.b2_2(self.b2_1(self.b2(self.conv1a(self.scale(images)))))
         x = self.b3_2(self.b3_1(self.b3(x)))
         x = self.b4_2(self.b4_1(self.b4(x)))
         x = self.b4_5(self.b4_4(self.b4_3(x)))
@@ -166,7 +172,9 @@ class ResNet38(nn.Module):
             last = F.interpolate(last, size=size, mode="bilinear", align_corners=False)
         return torch.cat([fourth, fifth, last], dim=1)
 
-    def _initialise(self, pretrained: bool | str | os.PathLike[str], width: float) -> None:
+    def _initialise(
+        self, pretrained: bool | str | os.PathLike[str], width: float, norm: NormName, unit_images: bool
+    ) -> None:
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d) and layer is not self.fc8:
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -177,8 +185,14 @@ class ResNet38(nn.Module):
                 "expected pretrained to be the path of a res38d state dictionary, found True; camtools cannot download "
                 "one; pass its file, or pretrained=False to train from scratch"
             )
-        check_fit(width, self.conv1a.in_channels)
+        check_fit(width, norm)
         state = {key.removeprefix("module."): value for key, value in saved_state(pretrained, "ResNet-38").items()}
         load_features(
-            self, state, first="conv1a", heads=HEADS, source="a state dictionary of res38d", advice="pass its file"
+            self,
+            state,
+            first="conv1a",
+            heads=HEADS,
+            source="a state dictionary of res38d",
+            advice="pass its file",
+            next_norm="b2.bn_branch2a" if unit_images else None,
         )

@@ -6,34 +6,50 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from camtools.networks.unit_images import grey_filters, grey_weight
+
 __all__ = ["check_fit", "load_features"]
 
 
-def check_fit(width: float, in_channels: int) -> None:
-    """Check that a network has the channels of published weights.
+def check_fit(width: float, norm: str) -> None:
+    """Check that a network has the width and the normalisation of published weights.
 
     Raises:
-        ValueError: a width other than 1, or images that are neither gray nor RGB.
+        ValueError: a width other than 1, or no batch normalisation.
     """
-    if width != 1.0 or in_channels not in (1, 3):
+    if norm == "group":
         raise ValueError(
-            "expected width=1.0 and in_channels 1 or 3 for pretrained weights, found "
-            f"width={width}, in_channels={in_channels}; change these or use pretrained=False"
+            "expected norm='batch' or 'frozen' for pretrained weights, found norm='group'; change it or use "
+            "pretrained=False"
+        )
+    if width != 1.0:
+        raise ValueError(
+            f"expected width=1.0 for pretrained weights, found width={width}; change it or use pretrained=False"
         )
 
 
 def load_features(
-    model: nn.Module, state: Mapping[str, Tensor], first: str, heads: tuple[str, ...], source: str, advice: str
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    first: str,
+    heads: tuple[str, ...],
+    source: str,
+    advice: str,
+    next_norm: str | None = None,
 ) -> None:
     """Load all of a network but its class layer, in place.
 
     Args:
         model: whose parameters and buffers the state names.
         state: state dictionary; counts of batches may be missing, as in older files.
-        first: name of the first convolution; summed over RGB where the model takes one channel.
+        first: name of the first convolution; summed over RGB, and shared by the channels, where the model does not take
+            three (:func:`camtools.networks.unit_images.grey_weight`).
         heads: how the names of class layers begin, in the state or the model; these are left alone.
         source: what the state should be, for the error.
         advice: what to do about it, for the error.
+        next_norm: name of the normalisation after the first convolution, for a model that scales images in [0, 1]:
+            a convolution of other channels than RGB then is :func:`camtools.networks.unit_images.grey_filters`, not the
+            plain sum.
 
     Raises:
         ValueError: a name or shape of the state is not the model's, or one of the model's is missing.
@@ -49,8 +65,9 @@ def load_features(
     loaded = {key: value for key, value in state.items() if not key.startswith(heads)}
     weight = f"{first}.weight"
     own = model.state_dict()
-    if weight in loaded and own[weight].shape[1] == 1:
-        loaded[weight] = loaded[weight].sum(dim=1, keepdim=True)
+    channels = own[weight].shape[1]
+    if weight in loaded and channels != 3 and loaded[weight].shape[1:2] == (3,):
+        _sum_colours(loaded, weight, channels, next_norm)
     features = {key: value for key, value in own.items() if not key.startswith(heads)}
     # a plain dictionary without the counts of batches is loaded as an older file
     wrong = [key for key in features if key not in loaded and not key.endswith("num_batches_tracked")]
@@ -60,3 +77,13 @@ def load_features(
         found = shape if wrong[0] in features else "that is not part of it"
         raise ValueError(f"expected pretrained to be {source}, found {wrong[0]} {found}; {advice}")
     model.load_state_dict({**{key: value for key, value in own.items() if key not in features}, **loaded})
+
+
+def _sum_colours(state: dict[str, Tensor], weight: str, channels: int, next_norm: str | None) -> None:
+    """Make the first convolution of a state one of grey images, or of other channels, in place."""
+    mean = f"{next_norm}.running_mean"
+    if mean not in state:
+        state[weight] = grey_weight(state[weight], channels)
+        return
+    state[weight], constant = grey_filters(state[weight], channels)
+    state[mean] = state[mean] - constant  # normalisation takes away what the filters would add

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-__all__ = ["FEWEST_CHANNELS", "check_images", "scaled_widths"]
+__all__ = ["FEWEST_CHANNELS", "check_images", "check_output_stride", "scaled_widths"]
 
 # With 8 channels or fewer, channels last, oneDNN (torch 2.15) crashes in the backward pass of the 1x1 shortcuts.
 FEWEST_CHANNELS = 16
@@ -20,6 +20,16 @@ def check_images(images: Tensor, smallest: int) -> None:
     """
     if images.dim() != 4 or images.size(2) < smallest or images.size(3) < smallest:
         raise ValueError(f"expected images (B, C, H, W) with H and W at least {smallest}, found shape {images.shape}")
+
+
+def check_output_stride(output_stride: int) -> None:
+    """Check the pixels of the image per position of the deepest features.
+
+    Raises:
+        ValueError: it is not 8, 16 or 32.
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"expected output_stride 8, 16 or 32, found {output_stride}")
 
 
 def scaled_widths(channels: Sequence[int], width: float, fewest: int = FEWEST_CHANNELS) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torchvision.models import VGG16_Weights
 from camtools.networks.imagenet import imagenet_state
 from camtools.networks.norms import Norm, norm_layer
 from camtools.networks.sizes import check_images, scaled_widths
+from camtools.networks.unit_images import imagenet_scale
 from camtools.networks.vgg16_weights import Weighted, load_layers
 
 __all__ = ["VGG16CAM"]
@@ -50,14 +52,19 @@ class VGG16CAM(nn.Module):
         dropout: probability of every dropout.
         norm: normalisation between convolution and activation: None (VGG-16), ``"batch"`` or ``"instance"``.
         pretrained: False starts from He initialisation. True downloads torchvision's ImageNet weights; a path reads
-            them from a state dictionary of ``torchvision.models.vgg16``. Either loads the convolutions (with
-            ``in_channels=1`` the first one is summed over RGB) and the hidden layers of a fully connected head.
+            them from a state dictionary of ``torchvision.models.vgg16``. Either loads the convolutions (where
+            ``in_channels`` is not 3, the first one is summed over RGB and shared by the channels) and the
+            hidden layers of a fully connected head.
         dilated: UM-CAM's fourth pooling and block 5; False: VGG-16's.
         head: ``"average"`` or ``"fully_connected"``.
         output_stride: of block 5: 8 or 16; None: 8 if dilated, else 16. A fully connected head has no other.
+        unit_images: True: images are in [0, 1], and the network begins with the scaling that its pretrained weights
+            expect (``camtools.networks.unit_images.imagenet_scale``). The first convolution of grey images then
+            answers as it does to the same image in RGB. False: it takes images as they are.
 
     Attributes:
         cam_layers: names of the last activation of each of the five blocks, shallow to deep.
+        embedding_size: number of features of :meth:`embed`.
         smallest: smallest height and width of the images.
 
     Raises:
@@ -87,6 +94,7 @@ class VGG16CAM(nn.Module):
         dilated: bool = True,
         head: Literal["average", "fully_connected"] = "average",
         output_stride: Literal[8, 16] | None = None,
+        unit_images: bool = False,
     ) -> None:
         super().__init__()
         *widths, hidden = scaled_widths([*(channels for channels, _ in BLOCKS), HIDDEN], width, fewest=4)
@@ -102,18 +110,16 @@ class VGG16CAM(nn.Module):
         elif not dilated:
             layers.append(nn.Dropout(dropout))
         self.features = nn.Sequential(*layers)
+        self.scale = imagenet_scale(in_channels) if unit_images else nn.Identity()
         self.classifier: nn.Module
         if self.fully_connected:
             self.classifier = _fully_connected(widths[-1] * POOLED**2, hidden, num_classes, dropout)
+            self.embedding_size = hidden
         else:
             self.classifier = nn.Conv2d(widths[-1], num_classes, kernel_size=1)
+            self.embedding_size = widths[-1]
         self.cam_layers = [f"features.{end}" for end in ends]
-        weighted = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-        layers_before, class_layer = weighted[:-1], weighted[-1]
-        _initialise(layers_before, class_layer)
-        if pretrained is not False:
-            _check_fit(width, norm, in_channels)
-            load_layers(layers_before, imagenet_state(pretrained, VGG16_Weights.IMAGENET1K_V1, "VGG-16"))
+        self._initialise(pretrained, width, norm, unit_images)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -131,9 +137,28 @@ class VGG16CAM(nn.Module):
         """
         if not self.fully_connected:
             return self.class_maps(images).mean(dim=(2, 3))
-        check_images(images, self.smallest)
-        logits: Tensor = self.classifier(F.adaptive_avg_pool2d(self.features(images), (7, 7)).flatten(1))
+        logits: Tensor = self.classifier(F.adaptive_avg_pool2d(self._features(images), (7, 7)).flatten(1))
         return logits
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features of images: block 5, averaged over positions, or the last hidden layer of a fully connected head.
+
+        Args:
+            images: as for :meth:`forward`.
+
+        Returns:
+            ``(B, embedding_size)``, >= 0.
+
+        Raises:
+            ValueError: as for :meth:`forward`.
+        """
+        features = self._features(images)
+        if not self.fully_connected:
+            return features.mean(dim=(2, 3))
+        hidden: Tensor = F.adaptive_avg_pool2d(features, (7, 7)).flatten(1)
+        for layer in list(self.classifier.children())[:-1]:
+            hidden = layer(hidden)
+        return hidden
 
     def class_maps(self, images: Tensor) -> Tensor:
         """Score every class at every position by the class layer; :meth:`forward` is the average over positions.
@@ -152,21 +177,44 @@ class VGG16CAM(nn.Module):
                 "expected head='average' for class_maps, found head='fully_connected', without scores per position; "
                 "use camtools.cams.GradCAM, or train with head='average'"
             )
-        check_images(images, self.smallest)
-        scores: Tensor = self.classifier(self.features(images))
+        scores: Tensor = self.classifier(self._features(images))
         return scores
+
+    def _initialise(
+        self,
+        pretrained: bool | str | os.PathLike[str],
+        width: float,
+        norm: Literal["batch", "instance"] | None,
+        unit_images: bool,
+    ) -> None:
+        weighted = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+        layers_before, class_layer = weighted[:-1], weighted[-1]
+        _initialise(layers_before, class_layer)
+        if pretrained is not False:
+            _check_fit(width, norm)
+            state = imagenet_state(pretrained, VGG16_Weights.IMAGENET1K_V1, "VGG-16")
+            load_layers(layers_before, state, unit_images)
+
+    def _features(self, images: Tensor) -> Tensor:
+        check_images(images, self.smallest)
+        features: Tensor = self.features(self.scale(images))
+        return features
 
     def feature_stages(self) -> tuple[nn.Sequential, nn.Sequential]:
         """Layers that other networks build on, shared with this one: blocks 1 to 4, and the rest of the features."""
         end = int(self.cam_layers[3].removeprefix("features.")) + 1
-        return self.features[:end], self.features[end:]
+        shallow = self.features[:end]
+        if not isinstance(self.scale, nn.Identity):
+            layers = OrderedDict(scale=self.scale, **dict(shallow.named_children()))
+            shallow = nn.Sequential(layers)
+        return shallow, self.features[end:]
 
 
-def _check_fit(width: float, norm: str | None, in_channels: int) -> None:
-    if width != 1.0 or norm is not None or in_channels not in (1, 3):
+def _check_fit(width: float, norm: str | None) -> None:
+    if width != 1.0 or norm is not None:
         raise ValueError(
-            "expected width=1.0, norm=None and in_channels 1 or 3 for pretrained weights, found "
-            f"width={width}, norm={norm!r}, in_channels={in_channels}; change these or use pretrained=False"
+            "expected width=1.0 and norm=None for pretrained weights, found "
+            f"width={width}, norm={norm!r}; change these or use pretrained=False"
         )
 
 

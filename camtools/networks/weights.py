@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["load_weights"]
+__all__ = ["load_weights", "read_weights"]
 
 
 def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]]) -> None:
@@ -28,7 +28,7 @@ def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]
                 f"{name}: expected trained weights at {path}, found no such file. Train first "
                 "(python -m monai.bundle run --config_file configs/train.yaml) or name another file."
             )
-        state = _read(name, Path(path))
+        state = read_weights(name, path)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
@@ -39,7 +39,16 @@ def load_weights(name: str, weights: Iterable[tuple[torch.nn.Module, str | Path]
             ) from error
 
 
-def _read(name: str, path: Path) -> Mapping[str, Any]:
+def read_weights(name: str, path: str | Path) -> Mapping[str, Any]:
+    """Read a state dictionary.
+
+    Args:
+        name: of the stage, for messages.
+        path: the file.
+
+    Raises:
+        ValueError: the file is damaged, or holds something else.
+    """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     # zipfile, pickle and torch each raise kinds of their own for a damaged file

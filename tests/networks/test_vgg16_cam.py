@@ -214,3 +214,17 @@ def test_trains_from_scratch(options):
         loss.backward()
         optimizer.step()
     assert (model.eval()(images).argmax(dim=1) == labels).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("head", ["average", "fully_connected"])
+def test_logits_are_those_of_the_embedding(head: str) -> None:
+    model = VGG16CAM(width=0.0625, dilated=False, head=head, norm="batch").eval()
+    images = torch.rand(2, 1, 64, 64)
+    embedding = model.embed(images)
+    assert embedding.shape == (2, model.embedding_size)
+    assert embedding.min() >= 0
+    last = model.classifier if head == "average" else model.classifier[-1]
+    expected = embedding @ last.weight.flatten(1).T + last.bias
+    torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\) with H and W at least"):
+        model.embed(images[..., :8])

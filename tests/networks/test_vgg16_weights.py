@@ -11,6 +11,7 @@ from torchvision.models import VGG16_Weights
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from camtools.networks import VGG16CAM
+from camtools.networks.unit_images import imagenet_scale
 from tests.narrow_vgg16 import HIDDEN, narrow_vgg16
 
 
@@ -47,6 +48,23 @@ def test_pretrained_path_gives_torchvisions_convolutions(torchvision_state, tmp_
     for ours, theirs in zip((24, 27, 30), (24, 26, 28), strict=True):
         torch.testing.assert_close(model.features[ours].weight, features[theirs].weight, rtol=0, atol=0)
         torch.testing.assert_close(model.features[ours].bias, features[theirs].bias, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_unit_images_are_scaled_as_torchvisions_weights_expect(torchvision_state, tmp_path, in_channels):
+    path = tmp_path / "vgg16.pth"
+    torch.save(torchvision_state, path)
+    model = VGG16CAM(in_channels=in_channels, pretrained=path, unit_images=True).eval()
+    assert list(model.state_dict()) == list(VGG16CAM(width=0.0625).state_dict())
+    first = nn.Conv2d(3, 64, kernel_size=3, padding=1)
+    first.load_state_dict({key: torchvision_state[f"features.0.{key}"] for key in ("weight", "bias")})
+    images = torch.rand(1, in_channels, 32, 32)
+    with torch.no_grad():
+        found = model.features[0](model.scale(images))
+        expected = first(imagenet_scale(3)(images.expand(-1, 3, -1, -1)))
+        torch.testing.assert_close(found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
+        shallow, deep = model.feature_stages()
+        torch.testing.assert_close(deep(shallow(images)).mean(dim=(2, 3)), model.embed(images))
 
 
 def test_pretrained_fully_connected_head_keeps_its_own_class_layer(torchvision_vgg16, monkeypatch):
@@ -87,9 +105,9 @@ def test_failed_download_says_what_to_do(monkeypatch):
         VGG16CAM(pretrained=True)
 
 
-@pytest.mark.parametrize("change", [{"width": 0.5}, {"norm": "batch"}, {"in_channels": 2}])
+@pytest.mark.parametrize("change", [{"width": 0.5}, {"norm": "batch"}])
 def test_pretrained_weights_need_the_same_network(change):
-    with pytest.raises(ValueError, match=r"width=1.0, norm=None and in_channels 1 or 3 for pretrained weights, found"):
+    with pytest.raises(ValueError, match=r"width=1.0 and norm=None for pretrained weights, found"):
         VGG16CAM(pretrained=True, **change)
 
 
