@@ -7,7 +7,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["layer_sum", "mean", "normalize_max", "normalize_min_max", "uncertainty_weighted_mean"]
+__all__ = [
+    "centre_at_threshold",
+    "geometric_mean",
+    "layer_sum",
+    "mean",
+    "normalize_max",
+    "normalize_min_max",
+    "uncertainty_weighted_mean",
+]
 
 
 def normalize_max(maps: Tensor) -> Tensor:
@@ -124,6 +132,73 @@ def mean(maps: Tensor) -> Tensor:
     """
     _check_shape(maps)
     return maps.mean(dim=1, keepdim=True)
+
+
+def geometric_mean(maps: Tensor) -> Tensor:
+    r"""Geometric mean of the maps of all layers: a pixel is high only where every layer is.
+
+    .. math:: A(i) = \Big(\prod_{m=1}^{L} \hat A_m(i)\Big)^{1 / L}
+
+    Args:
+        maps: ``(B, L, *spatial)``, >= 0.
+
+    Returns:
+        ``(B, 1, *spatial)``, in at least float32; zero where one of the maps is zero.
+
+    Raises:
+        ValueError: no spatial dimension, or a negative value.
+
+    Example:
+        >>> import torch
+        >>> geometric_mean(torch.tensor([[[[1.0, 4.0]], [[0.0, 1.0]]]]))
+        tensor([[[[0., 2.]]]])
+    """
+    _check_shape(maps)
+    if maps.numel() > 0 and bool((maps < 0).any()):
+        raise ValueError(f"expected maps >= 0, found values down to {maps.min().item():.6g}; activation maps are >= 0")
+    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    return wide.log().mean(dim=1, keepdim=True).exp()
+
+
+def centre_at_threshold(maps: Tensor, threshold: float | Tensor) -> Tensor:
+    r"""Probabilities of the object that are one half where a map crosses its threshold.
+
+    .. math::
+        p(i) = \frac{a(i)}{2 t} \text{ for } a(i) \le t, \qquad
+        p(i) = \frac{1}{2} + \frac{a(i) - t}{2 (1 - t)} \text{ for } a(i) > t
+
+    The value of a map is no probability: the mask that agrees best with the object may be where it exceeds 0.3. A dense
+    CRF takes 0.5 as undecided. With this unary term, the CRF starts from the thresholded map. The order of the pixels,
+    0 and 1 stay as they are.
+
+    Args:
+        maps: ``(B, 1, *spatial)`` in [0, 1], after :func:`normalize_max`.
+        threshold: t, one value or one for each map ``(B,)``. A map of zeros stays zero for every threshold.
+
+    Returns:
+        ``(B, 1, *spatial)`` in [0, 1], in at least float32.
+
+    Raises:
+        ValueError: no spatial dimension, values or thresholds outside [0, 1] or NaN.
+
+    Example:
+        >>> import torch
+        >>> centre_at_threshold(torch.tensor([[[[0.0, 0.1, 0.2, 0.6, 1.0]]]]), 0.2)
+        tensor([[[[0.0000, 0.2500, 0.5000, 0.7500, 1.0000]]]])
+    """
+    _check_shape(maps)
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    level = torch.as_tensor(threshold, dtype=maps.dtype, device=maps.device)
+    for name, values in (("maps", maps), ("thresholds", level)):
+        if values.numel() > 0 and not bool(((values >= 0) & (values <= 1)).all()):
+            raise ValueError(
+                f"expected {name} in [0, 1], found values from {values.min().item():.6g} to {values.max().item():.6g}; "
+                "call camtools.fusion.normalize_max(maps) first"
+            )
+    level = level.reshape(-1, *(1 for _ in maps.shape[1:]))
+    below = maps / (2 * level.clamp(min=1e-6))
+    above = 0.5 + (maps - level) / (2 * (1 - level).clamp(min=1e-6))
+    return torch.where(maps > level, above, below).clamp(0, 1)
 
 
 def layer_sum(maps: Tensor) -> Tensor:

@@ -227,12 +227,22 @@ class DiceSearch:
         size = predicted + shared[:, :1]
         self._dice.append(torch.where(size > 0, 2 * shared[:, 1:] / size.clamp(min=1), 1.0))
 
-    def best(self) -> float:
-        """The threshold with the best mean Dice over all slices."""
-        dice = torch.cat(self._dice) if self._dice else torch.zeros(0)
+    @property
+    def dice(self) -> torch.Tensor:
+        """Dice ``(N, K)`` of every slice, in the order added, at each of ``candidates``, in increasing order."""
+        return torch.cat(self._dice) if self._dice else torch.zeros(0, len(self.candidates))
+
+    def mean_dice(self) -> dict[float, float]:
+        """Mean Dice over all slices of each candidate."""
+        dice = self.dice
         if len(dice) == 0:
             raise ValueError("expected at least one slice to search a threshold on, found none")
-        return self.candidates[int(dice.mean(0).argmax())]
+        return dict(zip(self.candidates, dice.mean(0).tolist(), strict=True))
+
+    def best(self) -> float:
+        """The threshold with the best mean Dice over all slices."""
+        mean = self.mean_dice()
+        return max(mean, key=mean.__getitem__)  # the first, which is the smallest, of equally good ones
 
 
 def check_rule(rule: object) -> None:

@@ -5,10 +5,18 @@ import math
 import pytest
 import torch
 
-from camtools.fusion import layer_sum, mean, normalize_max, normalize_min_max, uncertainty_weighted_mean
+from camtools.fusion import (
+    centre_at_threshold,
+    geometric_mean,
+    layer_sum,
+    mean,
+    normalize_max,
+    normalize_min_max,
+    uncertainty_weighted_mean,
+)
 from tests.reference.fusion import reference_normalize_max, reference_uncertainty_weighted_mean
 
-FUSIONS = [mean, layer_sum, uncertainty_weighted_mean]
+FUSIONS = [mean, layer_sum, uncertainty_weighted_mean, geometric_mean]
 
 
 @pytest.fixture
@@ -107,3 +115,41 @@ def test_normalize_min_max_uses_both_extremes_of_each_map() -> None:
     maps = torch.tensor([[[[2.0, 4.0], [6.0, 2.0]], [[3.0, 3.0], [3.0, 3.0]]]])
     expected = torch.tensor([[[[0.0, 0.5], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]])
     torch.testing.assert_close(normalize_min_max(maps), expected)
+
+
+def test_geometric_mean_by_hand():
+    maps = torch.tensor([[1.0, 0.5, 0.0], [1.0, 0.5, 1.0], [1.0, 0.04, 1.0]]).view(1, 3, 1, 3)
+    result = geometric_mean(maps).flatten().tolist()
+    assert result == pytest.approx([1.0, 0.01 ** (1 / 3), 0.0])
+    with pytest.raises(ValueError, match="expected maps >= 0, found values down to -1"):
+        geometric_mean(-maps)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.85])
+def test_centred_maps_are_one_half_at_the_threshold(maps, threshold):
+    one = maps[:, :1].double()
+    result = centre_at_threshold(one, threshold)
+    for value, centred in zip(one.flatten().tolist(), result.flatten().tolist(), strict=True):
+        below = value / (2 * threshold)
+        above = 0.5 + (value - threshold) / (2 * (1 - threshold))
+        assert centred == pytest.approx(below if value <= threshold else above)
+    assert torch.equal(result > 0.5, one > threshold)
+    torch.testing.assert_close(centre_at_threshold(one, 0.5), one)
+
+
+def test_each_map_has_its_own_centre_and_the_ends_stay():
+    maps = torch.tensor([0.0, 0.2, 1.0]).repeat(2, 1, 1, 1)
+    result = centre_at_threshold(maps, torch.tensor([0.2, 0.6]))
+    torch.testing.assert_close(result.flatten(), torch.tensor([0, 0.5, 1, 0, 0.2 / 1.2, 1]))
+    for level in (0.0, 1.0):  # the threshold of a map of one value
+        extreme = centre_at_threshold(maps, level)
+        assert torch.isfinite(extreme).all()
+        assert extreme.flatten()[[0, 2]].tolist() == [0.0, 0.5 if level == 1 else 1.0]
+    assert not centre_at_threshold(torch.zeros(1, 1, 2, 2), 0.0).any()
+
+
+def test_centre_names_what_is_outside():
+    with pytest.raises(ValueError, match=r"expected maps in \[0, 1\], found values from 0 to 2; call camtools.fusion"):
+        centre_at_threshold(torch.tensor([[[[0.0, 2.0]]]]), 0.5)
+    with pytest.raises(ValueError, match=r"expected thresholds in \[0, 1\], found values from 1.5 to 1.5"):
+        centre_at_threshold(torch.tensor([[[[0.0, 1.0]]]]), 1.5)

@@ -167,8 +167,22 @@ def test_search_over_volumes_equals_the_search_over_all_slices(maps):
     for one, truth in zip(maps.split(2), masks.split(2), strict=True):
         search.add(one, truth)
     assert search.best() == search_dice(maps, masks)
+    assert search.dice.shape == (len(maps), len(CANDIDATES))
+    for column, candidate in enumerate(search.candidates):
+        shared = ((maps > candidate) & (masks != 0)).flatten(1).sum(1)
+        size = (maps > candidate).flatten(1).sum(1) + (masks != 0).flatten(1).sum(1)
+        expected = torch.where(size > 0, 2 * shared / size.clamp(min=1), 1.0)
+        torch.testing.assert_close(search.dice[:, column].float(), expected)
 
 
 def test_search_without_slices_is_refused():
     with pytest.raises(ValueError, match="expected at least one slice to search a threshold on, found none"):
         DiceSearch().best()
+    assert DiceSearch([0.5, 0.2]).dice.shape == (0, 2)
+
+
+def test_mean_dice_of_each_candidate_by_hand():
+    search = DiceSearch([0.5, 0.2])
+    search.add(torch.tensor([[[[0.1, 0.3, 0.7, 0.9]]]]), torch.tensor([[[[0, 1, 1, 1]]]]))
+    search.add(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))  # empty and predicted so: 1
+    assert search.mean_dice() == pytest.approx({0.2: 1.0, 0.5: (0.8 + 1) / 2})

@@ -15,8 +15,9 @@ GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue, as torchvision 
 class ColourJitter:
     """Change brightness, contrast, saturation and hue of each sample, in random order.
 
-    The distribution is that of torchvision's ColorJitter. Images have one or three channels with values in [0, 1];
-    saturation and hue do nothing to one channel.
+    The distribution is that of torchvision's ColorJitter. Images have values in [0, 1]. Three channels are colours. Of
+    any other number, brightness changes all channels by one factor and contrast each around its own mean; saturation
+    and hue do nothing.
 
     Args:
         brightness: the factor is uniform in [max(0, 1 - b), 1 + b].
@@ -25,7 +26,7 @@ class ColourJitter:
         hue: the shift is uniform in [-hue, hue], in turns; 0 to 0.5.
 
     Raises:
-        ValueError: an argument outside its range, or another number of channels.
+        ValueError: an argument outside its range.
 
     Example:
         >>> jitter = ColourJitter(brightness=0.5)
@@ -49,8 +50,6 @@ class ColourJitter:
     def __call__(self, batch: Batch, uniform: Tensor) -> Batch:
         """The batch with new colours."""
         image = batch["image"].clone()
-        if image.shape[1] not in (1, 3):
-            raise ValueError(f"Expected images of 1 or 3 channels, found {image.shape[1]}.")
         uniform = uniform.cpu()
         order = uniform[:, :4].argsort(1)
         frame = frames(batch)
@@ -72,7 +71,7 @@ class ColourJitter:
 
 
 def _grey(image: Tensor) -> Tensor:
-    if image.shape[1] == 1:
+    if image.shape[1] != 3:
         return image
     return GREY[0] * image[:, :1] + GREY[1] * image[:, 1:2] + GREY[2] * image[:, 2:]
 
@@ -87,7 +86,7 @@ def _brightness(image: Tensor, factor: Tensor, frame: Tensor) -> Tensor:
 
 def _contrast(image: Tensor, factor: Tensor, frame: Tensor) -> Tensor:
     pixels = move(frame.prod(1).to(image.dtype), image.device).view(-1, 1, 1, 1)
-    mean = _grey(image).sum((1, 2, 3), keepdim=True) / pixels  # the padding is 0
+    mean = _grey(image).sum((2, 3), keepdim=True) / pixels  # the padding is 0
     mask = frame_mask(frame, image)
     blended = _blend(image, mean, factor)
     return blended if mask is None else torch.where(mask, blended, 0)

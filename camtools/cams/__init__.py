@@ -14,6 +14,7 @@ from camtools.cams.grad_cam import GradCAM, grad_cam
 from camtools.cams.grad_cam_pp import GradCAMpp, grad_cam_pp
 from camtools.cams.layer_cam import LayerCAM, layer_cam
 from camtools.cams.lt_cam import LTActivationMap, LTFullGrad, LTGradCAM, LTLayerCAM
+from camtools.cams.mirrored import MirroredMaps
 from camtools.cams.patch_class_maps import PatchClassMaps, class_distribution
 from camtools.cams.score_cam import ScoreCAM, score_cam
 from camtools.cams.tokens import Tokens, channels_first, channels_last
@@ -34,6 +35,7 @@ __all__ = [
     "LTGradCAM",
     "LTLayerCAM",
     "LayerCAM",
+    "MirroredMaps",
     "PatchClassMaps",
     "ScoreCAM",
     "Tokens",

@@ -21,10 +21,11 @@ def position_features(height: int, width: int, sxy: float, device: torch.device)
 def appearance_features(images: torch.Tensor, sxy: float, srgb: float) -> torch.Tensor:
     """Column, row and intensity of every pixel of ``(B, C, H, W)`` in standard deviations, ``(2 + C, B H W)``.
 
-    One channel stands for three equal ones, whose squared difference is three times as large.
+    The squared difference of two pixels is the mean over the channels, times three: with three channels the sum over
+    the colours, and n equal channels count as one grey image.
     """
     batch, channels, height, width = images.shape
     position = position_features(height, width, sxy, images.device)
-    deviation = srgb / math.sqrt(_COLOURS) if channels == 1 else srgb
+    deviation = srgb / math.sqrt(_COLOURS / channels)
     colour = images.movedim(1, 0).flatten(1) * (_GREY_LEVELS / deviation)
     return torch.cat([position.repeat(1, batch), colour])

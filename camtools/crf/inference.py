@@ -29,8 +29,9 @@ class DenseCRF:
         k_2 = \exp\Bigl( -\frac{\|x_i - x_j\|^2}{2 s_{xy}^2} - \frac{\|I_i - I_j\|^2}{2 s_{rgb}^2} \Bigr)
 
     Both backends filter on the permutohedral lattice, as the inventors of the method do, so their labels agree
-    except at single pixels. A slice of one channel is treated as a grey image with three equal
-    channels, at a lower cost.
+    except at single pixels. :math:`\|I_i - I_j\|^2` is the sum over three channels. With any other number it is the
+    mean over the channels, times three: a slice of one channel is treated as a grey image with three equal channels, at
+    a lower cost, and all channels of a slice of four count alike.
 
     A slice whose map has (max + min) / 2 below ``empty_below`` is pure background: the object is not there, and the CRF
     would only sharpen noise. This is the authors' rule. It needs maps with a meaningful scale, such as maps scaled
@@ -91,8 +92,8 @@ class DenseCRF:
         """Marginals of slices and their maps.
 
         Args:
-            images: slices, ``(B, 1, H, W)`` or RGB ``(B, 3, H, W)``, floating point, finite, in [0, 1] within 1e-3.
-                They are moved to the device of ``maps``.
+            images: slices, ``(B, C, H, W)``, floating point, finite, in [0, 1] within 1e-3. They are moved
+                to the device of ``maps``.
             maps: probability of the foreground, ``(B, 1, H, W)``, in [0, 1]; at least 1e-5 for either label enters.
 
         Returns:
@@ -131,7 +132,7 @@ def dense_crf(images: torch.Tensor, probability: torch.Tensor, **parameters: Any
     """Refine foreground probabilities so that they agree with the images; every slice is refined.
 
     Args:
-        images: slices, ``(B, 1, H, W)`` or ``(B, 3, H, W)``, see :class:`DenseCRF`.
+        images: slices, ``(B, C, H, W)``, see :class:`DenseCRF`.
         probability: probability of the foreground, ``(B, 1, H, W)``, in [0, 1].
         **parameters: parameters of :class:`DenseCRF`, which also lists what is returned and raised.
 
@@ -152,11 +153,11 @@ def _check_size(name: str, value: float, zero_allowed: bool) -> None:
 
 
 def check_slices(images: torch.Tensor, probability: torch.Tensor) -> None:
-    """Refuse anything but finite floating-point slices of one or three channels and probabilities that match them."""
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    """Refuse anything but finite floating-point slices and probabilities that match them."""
+    if images.ndim != 4 or images.shape[1] == 0:
         raise ValueError(
-            f"expected images of shape (B, 1, H, W) or (B, 3, H, W), found {tuple(images.shape)}; "
-            "choose the channels that show the borders of the object"
+            f"expected images of shape (B, C, H, W) with one or more channels, found {tuple(images.shape)}; give "
+            "slices with their channels"
         )
     if not images.is_floating_point():
         raise ValueError(f"expected floating-point images in [0, 1], found {images.dtype}; divide grey levels by 255")

@@ -26,15 +26,18 @@ def square(height: int = 24, width: int = 20) -> torch.Tensor:
     return image
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 11, 9), (1, 3, 8, 12)])
+@pytest.mark.parametrize(
+    ("shape", "least"),
+    [((1, 1, 11, 9), 0.97), ((1, 3, 8, 12), 0.97), ((1, 4, 7, 9), 0.94)],  # the lattice is coarse in six dimensions
+)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_marginals_are_close_to_exact_mean_field(backend, shape):
+def test_marginals_are_close_to_exact_mean_field(backend, shape, least):
     images, probability = structured_slices(shape, seed=3)
     expected = reference_dense_crf(images[0], probability[0, 0])[None]
     marginals = dense_crf(images, probability, backend=backend)
     assert marginals.dtype == torch.float32
-    assert agreement(marginals, expected) >= 0.97
-    assert (marginals - expected).abs().mean() < 0.03
+    assert agreement(marginals, expected) >= least
+    assert (marginals - expected).abs().mean() < 1 - least
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -80,12 +83,23 @@ def test_square_is_recovered_from_a_noisy_map(backend, channels):
     assert torch.equal(marginals[:, 1:] > 0.5, image > 0.5)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_one_channel_stands_for_three_equal_ones(backend):
+def test_one_channel_stands_for_any_number_of_equal_ones(backend, channels):
     images, probability = structured_slices((2, 1, 50, 40))
     grey = dense_crf(images, probability, backend=backend)
-    rgb = dense_crf(images.repeat(1, 3, 1, 1), probability, backend=backend)
-    assert agreement(grey, rgb) >= 0.98
+    equal = dense_crf(images.repeat(1, channels, 1, 1), probability, backend=backend)
+    assert agreement(grey, equal) >= 0.98
+
+
+def test_every_channel_counts():
+    image, probability = square(), 0.3 + 0.4 * square()
+    flat = torch.full_like(image, 0.5)
+    for place in range(4):
+        channels = [flat] * 4
+        channels[place] = image
+        marginals = dense_crf(torch.cat(channels, dim=1), probability)
+        assert torch.equal(marginals[:, 1:] > 0.5, image > 0.5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -126,8 +140,8 @@ GOOD = torch.full((2, 1, 4, 5), 0.5)
 @pytest.mark.parametrize(
     ("images", "probability", "options", "message"),
     [
-        (GOOD[0], GOOD, {}, r"expected images of shape \(B, 1, H, W\) or \(B, 3, H, W\), found \(1, 4, 5\)"),
-        (GOOD.repeat(1, 2, 1, 1), GOOD, {}, r"found \(2, 2, 4, 5\); choose the channels"),
+        (GOOD[0], GOOD, {}, r"expected images of shape \(B, C, H, W\) with one or more channels, found \(1, 4, 5\)"),
+        (GOOD[:, :0], GOOD, {}, r"found \(2, 0, 4, 5\); give slices with their channels"),
         (
             GOOD.byte(),
             GOOD,

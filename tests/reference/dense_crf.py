@@ -16,9 +16,10 @@ def reference_dense_crf(
 ) -> torch.Tensor:
     """Marginals ``(2, H, W)`` of one slice ``(C, H, W)`` and its foreground probability ``(H, W)``.
 
-    ``gaussian`` is (sxy, compat) and ``bilateral`` (sxy, srgb, compat). One channel is repeated, as in a grey picture.
+    ``gaussian`` is (sxy, compat) and ``bilateral`` (sxy, srgb, compat). The squared
+    difference of colours is that of three channels; of any other number, three times the mean over the channels.
     """
-    colours = (255 * image.double()).repeat(3 if len(image) == 1 else 1, 1, 1)
+    colours = 255 * image.double() * math.sqrt(3 / len(image))
     height, width = probability.shape
     pixels = [(row, column) for row in range(height) for column in range(width)]
     colour = [colours[:, row, column].tolist() for row, column in pixels]
