@@ -8,7 +8,10 @@ from camtools.engine.loading import slice_loader
 from camtools.engine.multi_scale import MultiScaleInferer
 from camtools.engine.pipelines import VolumePipeline, VolumesFailedError
 from camtools.engine.prediction_pipeline import PredictionPipeline
+from camtools.engine.random_views import RandomViewInferer
 from camtools.engine.save_panel import SavePanel
+from camtools.engine.segmenter_training import SegmenterTraining
+from camtools.engine.self_training import SelfTraining
 from camtools.engine.stage import run_stage
 from camtools.engine.trainer import NetworkTrainer
 
@@ -18,7 +21,10 @@ __all__ = [
     "NetworkTrainer",
     "PredictionPipeline",
     "RandomSizeInferer",
+    "RandomViewInferer",
     "SavePanel",
+    "SegmenterTraining",
+    "SelfTraining",
     "VolumePipeline",
     "VolumesFailedError",
     "begin_run",

@@ -113,6 +113,7 @@ class DatasetCheck:
         image = read_volume(item["image"])
         check_channels(item["image"], image, self.channels)
         row = {"split": split, "case": item["case"], "image": item["image"], "shape": list(image.shape[1:])}
+        row["channels"] = int(image.shape[0])
         row["voxels"] = hashlib.sha256(image.as_tensor().numpy().tobytes()).hexdigest()[:32]
         row["spacing"] = voxel_spacing(image.affine).round(4).tolist()
         slicing = self.splits.slice_axis

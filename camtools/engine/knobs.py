@@ -8,7 +8,7 @@ import yaml
 
 from camtools.data.errors import DataError
 
-__all__ = ["NEUTRAL_IDS", "knob_value", "read_text"]
+__all__ = ["NEUTRAL_IDS", "SPEED_IDS", "knob_value", "read_text"]
 
 # ids that say where to run and on which files, and do not change what is computed
 NEUTRAL_IDS = frozenset(
@@ -29,6 +29,8 @@ NEUTRAL_IDS = frozenset(
         "initial_weights",
     }
 )
+# ids that change speed and rounding alone
+SPEED_IDS = frozenset({"amp", "channels_last", "map_batch_size", "scoring_dtype"})
 # ids whose value is always text, even if it looks like a number: a folder may be called 2024
 TEXT_IDS = NEUTRAL_IDS - {"cache_limit", "num_workers"} | {"checkpoint", "classifier_checkpoint"}
 # ids whose default is a number or a truth value, and which also accept a word or a path
@@ -78,6 +80,8 @@ def knob_value(name: str, given: Any, default: Any) -> Any:
     value = None if value == "None" else _as_lists(value)
     if value is None or default is None or name in ALSO_TEXT:
         return value
+    if isinstance(default, str) and default.startswith(EXPRESSIONS):
+        return _as_number(value)
     if isinstance(default, bool):
         return _truth_value(name, value)
     if isinstance(default, (int, float)):
@@ -96,6 +100,16 @@ def _text(given: Any) -> str | None:
 def _as_lists(value: Any) -> Any:
     """Convert tuples to lists. python-fire reads ``64,64`` as a tuple."""
     return [_as_lists(entry) for entry in value] if isinstance(value, (tuple, list)) else value
+
+
+def _as_number(value: Any) -> Any:
+    """The number that a text is, such as 1e-3, which YAML reads as text; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _truth_value(name: str, value: Any) -> bool:

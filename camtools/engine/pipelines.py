@@ -133,6 +133,14 @@ class VolumePipeline:
         """
         return output_file(self.folder, case_name(item), self.outputs[key])
 
+    def input_hash(self, item: dict[str, Any]) -> str:
+        """Hash of everything that the outputs of a volume depend on: the content of its files, and its tags if any."""
+        given: dict[str, Any] = {key: file_hash(item[key]) for key in ("image", "label") if item.get(key)}
+        for key in ("slice_labels", "patch_tags"):
+            if (tags := item.get(key)) is not None:
+                given[key] = torch.as_tensor(tags).tolist()
+        return digest(given)[:32] if len(given) > 1 else str(given["image"])[:32]
+
     def _check_outputs(self) -> None:
         """Check that every output has its own file, which is not an input and not the folder of another output."""
         inputs = {os.path.realpath(item[key]) for item in self.data for key in ("image", "label") if item.get(key)}
@@ -166,7 +174,7 @@ class VolumePipeline:
         for key in ("image", "label"):
             if item.get(key):
                 check_file(item[key])
-        input_hash = _input_hash(item)
+        input_hash = self.input_hash(item)
         if all(input_hash_of(self.output_path(item, key)) == input_hash for key in self.outputs):
             return
         data: Any = self.given | item
@@ -195,12 +203,3 @@ class VolumePipeline:
                 values = values.round()
             path = self.output_path(item, key)
             save_like(values.astype(self.dtypes[key]), np.asarray(volume.affine), item["image"], path, input_hash)
-
-
-def _input_hash(item: dict[str, Any]) -> str:
-    """Hash of everything that the steps depend on: the content of the volume's files and, if present, its tags."""
-    given: dict[str, Any] = {key: file_hash(item[key]) for key in ("image", "label") if item.get(key)}
-    for key in ("slice_labels", "patch_tags"):
-        if (tags := item.get(key)) is not None:
-            given[key] = torch.as_tensor(tags).tolist()
-    return digest(given)[:32] if len(given) > 1 else str(given["image"])[:32]

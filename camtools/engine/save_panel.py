@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from camtools.data.case_names import case_name, output_file
+from camtools.data.channels import shown_channels
 from camtools.data.files import atomic_path
 from camtools.data.splits import Splits
 
@@ -20,8 +21,9 @@ KEYS = ("cam", "mask", "spl", "foreground_seeds", "background_seeds")
 class SavePanel:
     """A step of a :class:`camtools.engine.VolumePipeline` that saves the middle one of the positive slices.
 
-    Writes ``folder/<case>.npz`` with the index of the slice, ``image`` (in colour if it has three channels), and the
-    results of the method: ``maps``, ``cam``, ``mask``, ``spl`` and the seeds, as far as the method computes them.
+    Writes ``folder/<case>.npz`` with the index of the slice, ``image`` (three channels as colours, else the
+    first channel), and the results of the method: ``maps``, ``cam``, ``mask``, ``spl`` and the seeds, as far as the
+    method computes them.
 
     Args:
         folder: folder of the panels.
@@ -44,8 +46,8 @@ class SavePanel:
             arrays: dict[str, Any] = {key: chosen[key][0] for key in KEYS if key in chosen}
             if self.layers:
                 arrays |= {"maps": chosen["maps"], "layers": np.array(self.layers)}
-            image = chosen["image"]
-            picture = np.moveaxis(image, 0, -1) if len(image) == 3 else image.mean(axis=0)
+            image = shown_channels(chosen["image"])
+            picture = np.moveaxis(image, 0, -1) if len(image) == 3 else image[0]
             arrays |= {"image": picture, "case": case, "slice_index": index}
             slice_axis = self.splits.slice_axis
             arrays["slice_axis"] = -1 if slice_axis is None else slice_axis

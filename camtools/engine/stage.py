@@ -13,11 +13,12 @@ from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
 from camtools.data.errors import DataError
-from camtools.data.files import write_json
+from camtools.data.files import aside_name, write_json
 from camtools.data.partials import is_partial, remove_partial_files
 from camtools.engine.config import active_parser, referenced_config
 from camtools.engine.locks import LOCK_NAME
 from camtools.engine.manifest import Manifest, digest, digest_unread
+from camtools.engine.model_settings import check_weights, settings_of_training
 from camtools.engine.ranks import Ranks
 from camtools.engine.records import Record, read_record, record_path
 from camtools.engine.run_locks import RunLocks, locks_of_run
@@ -70,6 +71,8 @@ def run_stage(
         FolderInUseError: another run uses one of the folders.
         DataError: the folder of the component holds files that no stage wrote.
         StorageError: the record cannot be written.
+        DataError: weights among ``inputs`` of ``inference.yaml`` were trained under other settings
+            (``camtools.engine.model_settings.check_weights``).
     """
     parser = active_parser()
     ranks = Ranks()
@@ -83,6 +86,8 @@ def run_stage(
         with signals_as_exits():
             component = parser.get_parsed_content(build)
             component.name = name
+            if hasattr(component, "model_settings"):
+                component.model_settings = settings_of_training(parser, build)
             component.run()
         ranks.gather("done")
         ranks.first(lambda: stage.finish(time.perf_counter() - started))
@@ -111,6 +116,7 @@ class _Stage:
         self.token = uuid.uuid4().hex
 
     def prepare(self, parser: Any, build: str, inputs: list[Any], items: list[Any], after: Sequence[str]) -> int:
+        check_weights(parser, inputs, build)
         self.locks.hold(self.output_dir, "--output_dir DIR")
         manifest = Manifest(self.output_dir)
         upstream = {previous: self._finished(manifest, previous) for previous in after}
@@ -148,7 +154,8 @@ class _Stage:
         record |= {"status": "done", "seconds": round(seconds, 1), "outputs": self._outputs()}
         self._note(Manifest(self.output_dir), record)
         self._share_folder()
-        logger.info("%s: finished in %.1f s", self.name, seconds)
+        where = f": {self.folder}" if self.owns_folder else ""
+        logger.info("%s: finished in %.1f s%s", self.name, seconds, where)
 
     def _finished(self, manifest: Manifest, previous: str) -> str:
         found = manifest.stage(previous)
@@ -219,9 +226,7 @@ class _Stage:
             remove_partial_files(self.folder, below=True)
 
     def _move_aside(self) -> None:
-        number = 1
-        while (aside := self.folder.with_name(f"{self.folder.name}.old-{number}")).exists():
-            number += 1
+        aside = aside_name(self.folder)
         self.locks.drop(self.folder)
         self.folder.rename(aside)
         self._take_folder()

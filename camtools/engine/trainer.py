@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,10 @@ from camtools.engine.early_stopping import check_patience, reason_to_stop
 from camtools.engine.inferers import HalfPrecisionInferer
 from camtools.engine.loading import PrepareBatch, prepare_volumes, set_epoch
 from camtools.engine.run_locks import export_lock
+from camtools.engine.weight_average import WeightAverage
+from camtools.losses.epochs import set_loss_epoch
 from camtools.networks import place_network
+from camtools.networks.weight_settings import with_settings
 from camtools.networks.weights import load_weights
 from camtools.precision import usable_dtype
 
@@ -59,6 +63,8 @@ class NetworkTrainer(SupervisedTrainer):
         export_path: path of a second copy of the final weights, such as the bundle's ``models/model.pt``.
         seed: seed of the random draws.
         weights: pairs of a network and its file of weights, loaded before the first epoch.
+        averaging: decay of a moving average of the weights, such as 0.99, see ``WeightAverage``. The averaged
+            weights are validated and written. None: the weights themselves.
         amp: mixed precision of training and validation: float16 with scaled gradients on a GPU, bfloat16 on a CPU that
             computes in it (:func:`camtools.precision.computes_in`), float32 on any other CPU.
         channels_last: memory format of the weights, see :func:`camtools.networks.place_network`.
@@ -71,6 +77,8 @@ class NetworkTrainer(SupervisedTrainer):
         ValueError: ``lr_interval`` or ``patience`` has another value, or ``patience`` is given without an evaluator.
         RuntimeError: the loss is not finite.
     """
+
+    model_settings: dict[str, Any] | None = None  # of the run, written with the weights; a stage sets them
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class NetworkTrainer(SupervisedTrainer):
         export_path: str | Path | None = None,
         seed: int = 0,
         weights: Sequence[tuple[torch.nn.Module, str | Path]] = (),
+        averaging: float | None = None,
         amp: bool = False,
         channels_last: bool | None = None,
         find_unused_parameters: bool = False,
@@ -97,6 +106,7 @@ class NetworkTrainer(SupervisedTrainer):
         self.folder = Path(folder)
         self.export_path = export_path
         self.bare_network = place_network(network, device, channels_last)
+        self.average = None if averaging is None else WeightAverage(self.bare_network, averaging)
         self.lr_scheduler = lr_scheduler
         self.evaluator = evaluator
         self.val_interval = val_interval
@@ -131,7 +141,7 @@ class NetworkTrainer(SupervisedTrainer):
         with export_lock(self.export_path):
             super().run()
             if idist.get_rank() == 0:
-                weights = self.best["weights"] or self.bare_network.state_dict()
+                weights = with_settings(self.best["weights"] or self._weights(), self.model_settings)
                 atomic_save(weights, self.model_path)
                 if self.export_path is not None:
                     atomic_save(weights, self.export_path)
@@ -143,11 +153,17 @@ class NetworkTrainer(SupervisedTrainer):
         self.add_event_handler(Events.STARTED, NetworkTrainer._prepare)
         self.add_event_handler(Events.STARTED, NetworkTrainer._resume)
         self.add_event_handler(Events.EPOCH_STARTED, NetworkTrainer._fix_random_draws)
+        if self.average is not None:
+            self.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.average.update())
         if self.lr_scheduler is not None and self.lr_interval == "iteration":
             self.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.lr_scheduler.step())
         self.add_event_handler(Events.EPOCH_COMPLETED, NetworkTrainer._finish_epoch)
         if self.patience is not None:
             self.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, NetworkTrainer._stop_early, self.patience)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The weights that are validated and written: the averaged ones, if there are."""
+        return dict(self.bare_network.state_dict()) if self.average is None else self.average.weights()
 
     def _show_progress(self) -> None:
         if idist.get_rank() != 0:
@@ -183,6 +199,8 @@ class NetworkTrainer(SupervisedTrainer):
             return
         self.bare_network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         if self.lr_scheduler is not None:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
         if self.scaler is not None and state["scaler"]:
@@ -195,6 +213,7 @@ class NetworkTrainer(SupervisedTrainer):
     def _fix_random_draws(self) -> None:
         torch.manual_seed(self.seed + 1000 * self.state.epoch + idist.get_rank())
         set_epoch(self.data_loader, self.state.epoch, self.seed)
+        set_loss_epoch(self.loss_function, self.state.epoch)
 
     def _finish_epoch(self) -> None:
         row = {"epoch": self.state.epoch, "loss": float(self.state.metrics["loss"])}
@@ -222,17 +241,19 @@ class NetworkTrainer(SupervisedTrainer):
             self.terminate()
 
     def _validate(self, evaluator: SupervisedEvaluator) -> dict[str, float]:
-        evaluator.run(self.state.epoch)
+        with nullcontext() if self.average is None else self.average.applied():
+            evaluator.run(self.state.epoch)
         metrics = {key: float(value) for key, value in evaluator.state.metrics.items()}
         key_metric = metrics[evaluator.state.key_metric_name]
         if key_metric > self.best["metric"]:
-            weights = {key: value.detach().clone() for key, value in self.bare_network.state_dict().items()}
+            weights = {key: value.detach().clone() for key, value in self._weights().items()}
             self.best = {"metric": key_metric, "weights": weights}
         return metrics
 
     def _save(self) -> None:
         state = {
             "network": self.bare_network.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict() if self.lr_scheduler is not None else None,
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,

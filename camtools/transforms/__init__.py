@@ -1,5 +1,6 @@
 """MONAI dictionary transforms of whole volumes ``(C, X, Y, Z)``, for the YAML files of the bundles."""
 
+from camtools.transforms.across_slices import AverageAcrossSlicesd
 from camtools.transforms.bias_field import N4BiasFieldd
 from camtools.transforms.class_maps import PatchClassMapsd
 from camtools.transforms.crf import DenseCRFd
@@ -17,10 +18,12 @@ from camtools.transforms.maps import (
 from camtools.transforms.percentiles import ScalePercentilesd
 from camtools.transforms.prediction import GateSlicesd, PredictVolumed
 from camtools.transforms.prepare import InPlaneSpacingd, LoadVolumed, PrepareVolumed, SliceAxisLastd
+from camtools.transforms.relabel import SharesToLabelsd, TagGatedSharesd
 from camtools.transforms.zscore import ZScored
 
 __all__ = [
     "ActivationMapsd",
+    "AverageAcrossSlicesd",
     "DenseCRFd",
     "FinishPredictiond",
     "FuseMapsd",
@@ -37,7 +40,9 @@ __all__ = [
     "ScalePercentilesd",
     "ScaleSlicesd",
     "SeedPseudoLabeld",
+    "SharesToLabelsd",
     "SliceAxisLastd",
+    "TagGatedSharesd",
     "ThresholdMapsd",
     "ZScored",
     "intensity",

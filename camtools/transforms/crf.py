@@ -19,7 +19,7 @@ class DenseCRFd(Transform):
     """Refine the activation map of a volume so that it agrees with the image (Cfd-CAM, step 6).
 
     Args:
-        image_key: volume ``(C, X, Y, Z)`` of one or three channels, each slice in [0, 1].
+        image_key: volume ``(C, X, Y, Z)``, each slice in [0, 1]. All channels count alike.
         map_key: map ``(1, X, Y, Z)`` in [0, 1], the probability of the object. The CRF runs on its device.
         output_key: key of the foreground probability ``(1, X, Y, Z)``, float32, with the geometry of the map. The mask
             is where it exceeds 0.5.

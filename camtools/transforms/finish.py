@@ -75,13 +75,15 @@ class LargestLogitd(MapTransform):
 class FinishPredictiond(Compose):  # type: ignore[misc]
     """Convert the logits ``pred`` of a prepared volume to a mask ``(1, X, Y, Z)`` on the voxels of its file, uint8.
 
-    The logits are resampled before the arg-max. The class is a ``Compose``, since MONAI Label needs access to the
-    single postprocessing steps of a bundle.
+    The logits, or probabilities, are resampled before they become classes. The class is a ``Compose``, since
+    MONAI Label needs access to the single postprocessing steps of a bundle.
 
     Args:
         prepare: transforms that prepared the volume.
         gate: transform applied to the logits first, such as :class:`camtools.transforms.GateSlicesd`.
         largest_component: keep only the largest connected component of each class.
+        to_classes: transform from ``pred`` ``(K, X, Y, Z)`` to classes ``(1, X, Y, Z)``; None: the class with the
+            largest logit.
     """
 
     def __init__(
@@ -89,9 +91,10 @@ class FinishPredictiond(Compose):  # type: ignore[misc]
         prepare: InvertibleTransform,
         gate: Callable[[Any], Any] | None = None,
         largest_component: bool = False,
+        to_classes: Callable[[Any], Any] | None = None,
     ) -> None:
         steps: list[Callable[[Any], Any]] = [] if gate is None else [gate]
-        steps += [invert_prepared(["pred"], prepare), LargestLogitd("pred")]
+        steps += [invert_prepared(["pred"], prepare), to_classes or LargestLogitd("pred")]
         if largest_component:
             steps.append(KeepLargestConnectedComponentd("pred"))
         super().__init__([*steps, CastToTyped("pred", dtype=torch.uint8)])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["Mode", "sample_in_plane"]
 
-Mode = Literal["bilinear", "nearest"]
+Mode = Literal["bilinear", "smooth", "nearest"]
 
 
 def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int, int], mode: Mode) -> Tensor:
@@ -22,7 +22,9 @@ def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int,
         volume: ``(C, X, Y, Z)`` float.
         steps: distance between new pixels, in pixels of the input, along the two in-plane axes.
         size: number of new pixels along the two in-plane axes.
-        mode: ``"bilinear"`` or ``"nearest"``.
+        mode: ``"bilinear"``; ``"smooth"``, the same for finer grids, but for coarser ones a mean over the pixels within
+            one new pixel to each side, with weights that fall linearly, so that noise is averaged and fine texture does
+            not turn into false structures (aliasing); or ``"nearest"``.
 
     Returns:
         ``(C, *size, Z)``; the volume itself, not a copy, where every new pixel is an old one.
@@ -34,6 +36,9 @@ def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int,
     for axis, (step, count) in enumerate(zip(steps, size, strict=True), start=1):
         last = volume.shape[axis] - 1
         if step == 1 and count == last + 1:  # every new pixel is an old one
+            continue
+        if mode == "smooth" and step > 1:
+            volume = _averaged(volume, axis, step, count)
             continue
         place = (torch.arange(count, dtype=torch.float64, device=volume.device) * step).clamp(max=last)
         # With two equally near pixels, the rounding error of the spacing must not decide between them.
@@ -48,3 +53,12 @@ def sample_in_plane(volume: Tensor, steps: tuple[float, float], size: tuple[int,
         above = volume.index_select(axis, (low + 1).clamp(max=last))
         volume = torch.lerp(volume.index_select(axis, low), above, weight)
     return volume
+
+
+def _averaged(volume: Tensor, axis: int, step: float, count: int) -> Tensor:
+    """Weighted means along one axis, with a triangle of half-width ``step`` around every new pixel."""
+    pixels = torch.arange(volume.shape[axis], dtype=torch.float64, device=volume.device)
+    places = (torch.arange(count, dtype=torch.float64, device=volume.device) * step).clamp(max=volume.shape[axis] - 1)
+    weights = (1 - (places[:, None] - pixels).abs() / step).clamp(min=0)
+    weights = (weights / weights.sum(dim=1, keepdim=True)).to(volume.dtype)
+    return (volume.movedim(axis, -1) @ weights.T).movedim(-1, axis)

@@ -56,7 +56,7 @@ def intensity(name: str, keys: str = "image", unit: bool = False) -> MapTransfor
     if unit and name in SCORES:
         raise ValueError(
             f"Expected an intensity in [0, 1] ({', '.join(UNIT)}), found {name!r}. A later step of this method needs "
-            "[0, 1], such as the CRF or the colour distortion. Choose one of these names."
+            "[0, 1], such as the CRF, the colour distortion or ImageNet weights. Choose one of these names."
         )
     choices = UNIT | SCORES
     if name not in choices:

@@ -101,7 +101,8 @@ class GateSlicesd(Transform):
     """Remove the object from slices that the classifier predicts as negative.
 
     A slice is positive if the probability of class ``target`` exceeds ``threshold``. The probability is the softmax, or
-    the sigmoid for a classifier with one logit. In negative slices, the background logit is raised above all others.
+    the sigmoid for a classifier with one logit. In negative slices, the background logit is raised above
+    all others, and the others are lowered below all. These slices are then empty for any threshold.
 
     Args:
         classifier: classifier ``(B, C, H, W) -> (B, K)``.
@@ -139,8 +140,9 @@ class GateSlicesd(Transform):
         result = dict(data)
         logits = result[self.pred_key].clone()
         negative = self._probability(result[self.image_key]) <= self.threshold
-        ceiling = logits.as_tensor().max() + 1
-        logits[0, ..., negative.to(logits.device)] = ceiling
+        lowest, highest = logits.as_tensor().aminmax()
+        logits[0, ..., negative.to(logits.device)] = highest + 1
+        logits[1:, ..., negative.to(logits.device)] = lowest - 1
         result[self.pred_key] = logits
         return result
 

@@ -129,7 +129,8 @@ class InPlaneSpacingd(MapTransform, InvertibleTransform):
     Args:
         keys: volumes ``(C, X, Y, Z)``.
         pixel_size: in-plane pixel size in mm; None leaves the volume unchanged.
-        mode: ``"bilinear"`` for images, ``"nearest"`` for masks; one for all keys or one per key.
+        mode: ``"bilinear"`` or ``"smooth"`` for images, ``"nearest"`` for masks; one for all keys or one per key. See
+            ``camtools.transforms.in_plane.sample_in_plane``.
         allow_missing_keys: skip keys that an item does not have.
 
     Raises:
@@ -231,6 +232,7 @@ class PrepareVolumed(Compose):  # type: ignore[misc]
         slice_axis: as for :class:`SliceAxisLastd`.
         channels: number of image channels that the networks expect; None accepts any number.
         intensity: transform of the prepared image, such as :class:`camtools.transforms.ScaleSlicesd`, or several.
+        antialias: average the pixels of the image where the new ones are larger, instead of taking the nearest ones.
         keys: keys of an item that are volumes; missing ones are skipped. ``label`` and ``mask`` are resampled to the
             nearest pixel, all other volumes bilinearly.
 
@@ -247,14 +249,17 @@ class PrepareVolumed(Compose):  # type: ignore[misc]
         channels: int | None = None,
         intensity: Transform | Sequence[Transform] = (),
         keys: KeysCollection = PREPARED_KEYS,
+        antialias: bool = False,
     ) -> None:
         keys = ensure_tuple(keys)
-        modes = ["nearest" if key in MASK_KEYS else "bilinear" for key in keys]
+        modes = dict.fromkeys(keys, "bilinear") | dict.fromkeys(MASK_KEYS, "nearest")
+        if antialias:
+            modes["image"] = "smooth"
         super().__init__(
             [
                 LoadVolumed(keys, allow_missing_keys=True, channels=channels),
                 SliceAxisLastd(keys, slice_axis, allow_missing_keys=True),
-                InPlaneSpacingd(keys, pixel_size, modes, allow_missing_keys=True),
+                InPlaneSpacingd(keys, pixel_size, [modes[key] for key in keys], allow_missing_keys=True),
                 *ensure_tuple(intensity),
             ]
         )

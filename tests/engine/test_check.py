@@ -33,7 +33,7 @@ def test_every_problem_is_named_at_once(blob_dataset: Path, tmp_path: Path) -> N
     nan = image.astype(np.float32)
     nan[0, 0, 0] = np.nan
     write_volume(images / "case_0.nii.gz", nan)
-    write_volume(images / "case_1.nii.gz", np.stack([image, image], axis=-1))
+    write_volume(images / "case_1.nii.gz", np.stack([image] * 17, axis=-1))
     (images / "case_2.nii.gz").write_bytes(b"")
     whole = (images / "case_3.nii.gz").read_bytes()
     (images / "case_3.nii.gz").write_bytes(whole[: len(whole) // 2])
@@ -47,7 +47,7 @@ def test_every_problem_is_named_at_once(blob_dataset: Path, tmp_path: Path) -> N
     assert lines[0] == "7 of 7 volumes cannot be used:"
     expected = [
         "found 1 NaN",
-        "found 4D data of shape (32, 36, 6, 2) in",
+        "found 4D data of shape (32, 36, 6, 17) in",
         "found an empty file (0 bytes) in",
         "case_3.nii.gz cannot be",
     ]

@@ -82,12 +82,13 @@ def kill_after(run: NetworkTrainer, epoch: int) -> Callable[[], None]:
     return run.run
 
 
-def test_resumed_training_equals_an_uninterrupted_one(blob_dataset: Path, tmp_path: Path) -> None:
-    trainer(blob_dataset, tmp_path / "whole").run()
+@pytest.mark.parametrize("averaging", [None, 0.9])
+def test_resumed_training_equals_an_uninterrupted_one(blob_dataset: Path, tmp_path: Path, averaging: Any) -> None:
+    trainer(blob_dataset, tmp_path / "whole", averaging=averaging).run()
     with pytest.raises(Killed):
-        kill_after(trainer(blob_dataset, tmp_path / "parts"), epoch=2)()
+        kill_after(trainer(blob_dataset, tmp_path / "parts", averaging=averaging), epoch=2)()
     assert not (tmp_path / "parts/model.pt").exists()
-    trainer(blob_dataset, tmp_path / "parts").run()
+    trainer(blob_dataset, tmp_path / "parts", averaging=averaging).run()
     assert torch.equal(weights(tmp_path / "parts/model.pt"), weights(tmp_path / "whole/model.pt"))
     histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "parts")]
     assert histories[0] == histories[1]

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from monai.losses import DiceLoss
 
-from camtools.losses import DualPseudoLabelLoss, SoftCrossEntropyLoss
+from camtools.losses import DualPseudoLabelLoss, EachViewLoss, SoftCrossEntropyLoss
 from tests.reference.losses import reference_cross_entropy, reference_dual_pseudo_label
 
 
@@ -62,6 +63,14 @@ def test_single_supervision_ignores_the_other_label(generator, lam, used):
     torch.testing.assert_close(loss(logits, target), SoftCrossEntropyLoss()(logits, soft))
 
 
+def test_one_label_alone_is_supervision_by_it(generator):
+    logits = torch.randn(2, 2, 4, 4, generator=generator)
+    mask = (torch.rand(2, 1, 4, 4, generator=generator) > 0.5).float()
+    expected = SoftCrossEntropyLoss()(logits, torch.cat((1 - mask, mask), dim=1))
+    for lam in (0.1, 1.0):
+        torch.testing.assert_close(DualPseudoLabelLoss(lam)(logits, mask), expected)
+
+
 def test_dual_pseudo_label_default_by_hand():
     logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1)  # P_p = (1/4, 3/4)
     target = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)  # UM-CAM: foreground, SPL: background
@@ -88,13 +97,28 @@ def test_extreme_logits_stay_finite():
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"same shape \(B, K, \*spatial\), found \(1, 2, 4, 4\) and \(1, 4, 4\)"):
         SoftCrossEntropyLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4))
-    with pytest.raises(ValueError, match=r"both \(B, 2, \*spatial\), found \(1, 3, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"both \(B, 2, \*spatial\), .* found \(1, 3, 4, 4\)"):
         DualPseudoLabelLoss()(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
-    with pytest.raises(ValueError, match=r"both \(B, 2, \*spatial\), found .* and \(1, 2, 5, 4\)"):
+    with pytest.raises(ValueError, match=r"both \(B, 2, \*spatial\), .* found .* and \(1, 2, 5, 4\)"):
         DualPseudoLabelLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 5, 4))
+    with pytest.raises(ValueError, match=r"or as target one label \(B, 1, \*spatial\), found .* and \(1, 3, 4, 4\)"):
+        DualPseudoLabelLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"found \(1, 2, 4, 4\) and \(1, 1, 4\)"):
+        DualPseudoLabelLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4))
 
 
 @pytest.mark.parametrize("lam", [-0.1, 1.1, math.nan])
 def test_lam_is_checked(lam):
     with pytest.raises(ValueError, match=r"expected lam \(the weight of UM-CAM\) in \[0, 1\], found"):
         DualPseudoLabelLoss(lam)
+
+
+def test_another_loss_of_the_combined_labels() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 2, 4, 5), torch.rand(2, 2, 4, 5)
+    dice = DiceLoss(softmax=True)
+    foreground = 0.3 * target[:, :1] + 0.7 * target[:, 1:]
+    expected = dice(logits, torch.cat([1 - foreground, foreground], dim=1))
+    torch.testing.assert_close(DualPseudoLabelLoss(0.3, dice)(logits, target), expected)
+    views = torch.stack([logits, logits], dim=1)
+    torch.testing.assert_close(DualPseudoLabelLoss(0.3, EachViewLoss(dice))(views, target), expected)

@@ -74,3 +74,22 @@ def reference_oeem(logits: Tensor, labels: Tensor, weighting: str, ignored: int 
 def softmax(values: list[float]) -> list[float]:
     exponentials = [math.exp(value - max(values)) for value in values]
     return [value / math.fsum(exponentials) for value in exponentials]
+
+
+def reference_random_view_consensus(first: Tensor, second: Tensor, labels: Tensor, weight: float) -> float:
+    """UM-CAM, journal version: logits (B, 2, N) of both views, labels (B, N) with 255 for pixels without a label."""
+    supervised, counted, divergence, pixels = 0.0, 0, 0.0, 0
+    for b in range(len(labels)):
+        for i in range(labels.shape[1]):
+            p = softmax([float(first[b, k, i]) for k in range(2)])
+            q = softmax([float(second[b, k, i]) for k in range(2)])
+            divergence += sum(p[k] * math.log(p[k] / q[k]) + q[k] * math.log(q[k] / p[k]) for k in range(2)) / 2
+            pixels += 1
+            label = int(labels[b, i])
+            if label == 255:
+                continue
+            mean = (p[1] + q[1]) / 2
+            supervised -= (1 - (p[1] - mean) ** 2) * math.log(p[label]) / 2
+            supervised -= (1 - (q[1] - mean) ** 2) * math.log(q[label]) / 2
+            counted += 1
+    return supervised / counted + weight * divergence / pixels

@@ -55,3 +55,8 @@ def test_the_steps_can_be_told_apart() -> None:
     steps = FinishPredictiond(PrepareVolumed(), largest_component=True).transforms
     names = [type(step).__name__ for step in steps]
     assert names == ["Invertd", "LargestLogitd", "KeepLargestConnectedComponentd", "CastToTyped"]
+
+
+def test_other_classes_than_the_largest_logit() -> None:
+    steps = FinishPredictiond(PrepareVolumed(), to_classes=AsDiscreted("pred", threshold=0.2)).transforms
+    assert [type(step).__name__ for step in steps] == ["Invertd", "AsDiscreted", "CastToTyped"]

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from camtools.transforms import (
     InPlaneSpacingd,
     LoadVolumed,
+    PrepareVolumed,
     SliceAxisLastd,
 )
 from tests.conftest import oblique_affine, write_volume
@@ -78,3 +79,18 @@ def test_masks_stay_binary_with_nearest(tmp_path: Path) -> None:
     )({"image": path, "label": path})
     assert set(data["label"].unique().tolist()) == {0.0, 1.0}
     assert len(data["image"].unique()) > 2
+
+
+def test_antialias_averages_the_image_alone_and_is_inverted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = write_volume(tmp_path / "a.nii.gz", rng.normal(size=(24, 20, 5)))
+    mask = write_volume(tmp_path / "b.nii.gz", (rng.random((24, 20, 5)) > 0.5).astype(np.uint8))
+    made = {}
+    for antialias in (False, True):
+        prepare = PrepareVolumed(pixel_size=3.0, slice_axis=2, antialias=antialias)
+        made[antialias] = prepare({"image": path, "label": mask})
+        back = prepare.inverse(dict(made[antialias]))["image"]
+        assert tuple(back.shape) == (1, 24, 20, 5)
+    assert torch.equal(made[True]["label"].as_tensor(), made[False]["label"].as_tensor())
+    assert torch.equal(made[True]["image"].affine, made[False]["image"].affine)
+    assert made[True]["image"].std() < 0.7 * made[False]["image"].std()
