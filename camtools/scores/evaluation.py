@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from camtools.data.case_names import case_name, output_file
 from camtools.data.file_kinds import is_photograph
-from camtools.data.geometry import slice_axis_of, voxel_spacing
+from camtools.data.geometry import voxel_spacing
 from camtools.data.slice_dataset import pseudo_label_files
 from camtools.data.splits import Splits
-from camtools.data.volumes import read_mask, read_volume
+from camtools.data.volumes import read_mask
 from camtools.engine.ranks import on_first_rank
 from camtools.metrics import slice_scores, volume_scores
-from camtools.scores.masked import items_with_mask, searched_threshold
+from camtools.scores.masked import items_with_mask, search_threshold, stacked_with_mask
 from camtools.scores.metrics_csv import MetricsRow, write_metrics
 from camtools.scores.pooled import PooledScores
 
@@ -100,33 +100,22 @@ class Evaluation:
         rows = []
         items = [(split, item) for split, listed in self.splits.items() for item in listed]
         for split, item in tqdm(items, desc="pseudo-masks", unit="volume", disable=None):
-            cam, mask = self._pair(folder, item)
+            cam, mask = stacked_with_mask(self._map_file(folder, item), item, self.slice_axis)
             for index, scores in slice_scores(cam > threshold, mask):
                 rows.append(MetricsRow(split, "pseudo_mask", case_name(item), index, scores))
         return rows
 
     def _searched_threshold(self, folder: str | Path) -> float | None:
-        items = self.splits["validation"]
-        if not items:
+        found = search_threshold(folder, self.splits["validation"], self.slice_axis)
+        if found is None:
             logger.warning("evaluate: pseudo-masks are not scored, because no validation mask gives their threshold")
             return None
-        bar = tqdm(items, desc="threshold", unit="volume", disable=None)
-        threshold = searched_threshold(_positive(*self._pair(folder, item)) for item in bar)
-        logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", threshold)
-        return threshold
+        logger.info("evaluate: threshold of the pseudo-masks, from the validation slices: %.2f", found[0])
+        return found[0]
 
-    def _pair(self, folder: str | Path, item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        written = output_file(folder, case_name(item), "_mask.nii.gz")
-        cam = read_volume(written if self.pseudo_masks == "written" else pseudo_label_files(folder, item)["cam"])
-        axis = slice_axis_of(cam, self.slice_axis)
-        mask = read_mask(item["label"])
-        return cam.as_tensor()[0].movedim(axis, -1), _mask(mask).movedim(axis, -1)
-
-
-def _positive(cam: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps and masks ``(B, 1, H, W)`` of the slices that show the object."""
-    positive = mask.flatten(0, 1).any(0)
-    return cam[..., positive].movedim(-1, 0)[:, None], mask[..., positive].movedim(-1, 0)[:, None]
+    def _map_file(self, folder: str | Path, item: dict[str, Any]) -> str:
+        kind = "mask" if self.pseudo_masks == "written" else "cam"
+        return pseudo_label_files(folder, item, [kind])[kind]
 
 
 def _spacing(item: Mapping[str, Any], truth: Any) -> list[float] | None:

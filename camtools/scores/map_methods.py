@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,16 @@ from camtools.cams import (
 )
 from camtools.fusion import layer_sum
 
-__all__ = ["CAM_METHODS", "CFD_METHODS", "build_cams", "is_probability", "stage_layers", "summed_maps"]
+__all__ = [
+    "CAM_METHODS",
+    "CFD_METHODS",
+    "MAP_CLASSES",
+    "build_cams",
+    "checked_names",
+    "is_probability",
+    "stage_layers",
+    "summed_maps",
+]
 
 Cam = Callable[..., Tensor]
 """A CAM object: ``cam(images (B, C, H, W), target=...) -> (B, L, H, W)``."""
@@ -62,6 +71,22 @@ def _biases(cam: Callable[..., Cam], classifier: nn.Module, batch_size: int | No
     return cam(classifier, batch_size=batch_size)
 
 
+MAP_CLASSES: dict[str, Callable[..., Cam]] = {
+    "cam": CAM,
+    "gradcam": GradCAM,
+    "gradcam++": GradCAMpp,
+    "xgradcam": XGradCAM,
+    "layercam": LayerCAM,
+    "ltgradcam": LTGradCAM,
+    "ltlayercam": LTLayerCAM,
+    "fullgrad": FullGrad,
+    "ltfullgrad": LTFullGrad,
+    "scorecam": ScoreCAM,
+    "ablationcam": AblationCAM,
+    "cfdcam": CfdCAM,
+}
+"""Name of a class of activation maps -> the class, for any layers and options."""
+
 CAM_METHODS: dict[str, Callable[..., Cam]] = {
     "cam": partial(_deepest, CAM),
     "gradcam": partial(_deepest, GradCAM),
@@ -95,6 +120,28 @@ CFD_METHODS = ("cfdcam", "cfdcam-ss", "cfdcam-2x")
 """Methods whose builders take further arguments of :class:`camtools.cams.CfdCAM`."""
 
 
+def checked_names(what: str, names: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Names in the order given, each once.
+
+    Args:
+        what: option that lists the names, for the message.
+        names: the names.
+        known: all that there are.
+
+    Raises:
+        ValueError: an unknown name, or none.
+
+    Example:
+        >>> checked_names("rules", ["otsu", "crf", "otsu"], ["crf", "otsu"])
+        ['otsu', 'crf']
+    """
+    known = list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ValueError(f"{what}: expected some of {', '.join(known)}, found {', '.join(unknown) or 'none'}.")
+    return list(dict.fromkeys(names))
+
+
 def build_cams(
     names: Sequence[str],
     classifier: nn.Module,
@@ -117,11 +164,9 @@ def build_cams(
         ValueError: an unknown name, or a classifier that does not fit (no ``cam_layers``, no head for ``cam``),
             or an option out of range.
     """
-    unknown = [name for name in names if name not in CAM_METHODS]
-    if unknown or not names:
-        raise ValueError(f"methods: expected some of {', '.join(CAM_METHODS)}, found {', '.join(unknown) or 'none'}.")
+    chosen = checked_names("methods", names, CAM_METHODS)
     options = dict.fromkeys(CFD_METHODS, cfd_options or {})
-    return {name: CAM_METHODS[name](classifier, batch_size, **options.get(name, {})) for name in dict.fromkeys(names)}
+    return {name: CAM_METHODS[name](classifier, batch_size, **options.get(name, {})) for name in chosen}
 
 
 def is_probability(cam: Cam) -> bool:

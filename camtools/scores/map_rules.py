@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor
 
 from camtools.scores.classifier import TrainedClassifier
+from camtools.scores.map_methods import checked_names
 from camtools.scores.validation_maps import MappedSlices
 from camtools.thresholds import Rule, map_threshold, per_pixel
 
@@ -22,10 +23,7 @@ def checked_rules(rules: Sequence[str]) -> list[str]:
     Raises:
         ValueError: an unknown rule, or none.
     """
-    unknown = [rule for rule in rules if rule not in RULES]
-    if unknown or not rules:
-        raise ValueError(f"rules: expected some of {', '.join(RULES)}, found {', '.join(unknown) or 'none'}.")
-    return list(dict.fromkeys(rules))
+    return checked_names("rules", rules, RULES)
 
 
 def masks_by_rule(one: MappedSlices, rule: str, searched: float | None, classifier: TrainedClassifier) -> Tensor:

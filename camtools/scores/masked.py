@@ -1,15 +1,21 @@
-"""What scores take from masks: the items that have one, and the threshold that fits them best."""
+"""What scores take from masks: the items that have one, and the search of the threshold that fits them best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from camtools.data.geometry import SliceAxis, slice_axis_of
+from camtools.data.slice_dataset import pseudo_label_files
+from camtools.data.volumes import read_mask, read_volume
 from camtools.thresholds import DiceSearch
 
-__all__ = ["items_with_mask", "searched_threshold"]
+__all__ = ["items_with_mask", "search_threshold", "stacked_with_mask"]
 
 
 def items_with_mask(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -22,26 +28,52 @@ def items_with_mask(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item in items if item.get("label")]
 
 
-def searched_threshold(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """One threshold for maps of several volumes: the best mean Dice, see :func:`camtools.thresholds.search_dice`.
+def stacked_with_mask(path: str | Path, item: dict[str, Any], slice_axis: SliceAxis) -> tuple[Tensor, Tensor]:
+    """A volume on the voxels of an item's file and the item's mask, with the slices along the last axis.
 
     Args:
-        pairs: maps ``(B, 1, H, W)`` in [0, 1] of a volume and their masks, of the same shape. Sizes may differ between
-            volumes, of which one at a time is in memory.
+        path: file of the volume, such as an activation map.
+        item: volume item with a mask.
+        slice_axis: decision for the dataset (:func:`camtools.data.dataset_slice_axis`).
 
     Returns:
-        The threshold, in [0, 1].
+        Values ``(X, Y, Z)`` float32 and mask ``(X, Y, Z)`` bool.
 
     Raises:
-        ValueError: no slice, other shapes, or maps outside [0, 1].
+        DataError: a file cannot be read.
+    """
+    volume, mask = read_volume(path), read_mask(item["label"])
+    axis = slice_axis_of(volume, slice_axis)
+    truth = torch.as_tensor(mask.as_tensor()[0] > 0.5)
+    return volume.as_tensor()[0].movedim(axis, -1), truth.movedim(axis, -1)
 
-    Example:
-        >>> import torch
-        >>> maps = [torch.full((1, 1, 2, 2), 0.3), torch.full((1, 1, 1, 3), 0.7)]
-        >>> searched_threshold(zip(maps, [torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 1, 3)], strict=True))
-        0.3
+
+def search_threshold(
+    folder: str | Path, items: Sequence[dict[str, Any]], slice_axis: SliceAxis
+) -> tuple[float, DiceSearch] | None:
+    """One threshold for the fused maps of validation volumes: the best mean Dice over the slices with the object.
+
+    This is the grid search of the UM-CAM paper, table 1 (:func:`camtools.thresholds.search_dice`). It reads pixel
+    masks, so give it validation items alone. One volume at a time is in memory.
+
+    Args:
+        folder: folder of the maps ``<case>_cam.nii.gz``, in [0, 1].
+        items: validation items with masks.
+        slice_axis: decision for the dataset.
+
+    Returns:
+        The threshold, in [0, 1], and the search that found it. None if no mask shows the object.
+
+    Raises:
+        DataError: a file cannot be read.
+        ValueError: maps outside [0, 1], or of another shape than the mask.
     """
     search = DiceSearch()
-    for one, truth in pairs:
-        search.add(one, truth)
-    return search.best()
+    shown = 0
+    for item in tqdm(items, desc="threshold", unit="volume", disable=None):
+        cam, mask = stacked_with_mask(pseudo_label_files(folder, item)["cam"], item, slice_axis)
+        positive = mask.flatten(0, 1).any(0)
+        shown += int(positive.sum())
+        maps, masks = cam[..., positive].movedim(-1, 0), mask[..., positive].movedim(-1, 0)
+        search.add(maps[:, None].contiguous(), masks[:, None].contiguous())
+    return (search.best(), search) if shown else None

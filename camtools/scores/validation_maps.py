@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camtools.data.case_names import case_name
+from camtools.data.channels import shown_channels
 from camtools.data.geometry import SliceAxis, volume_to_slices
 from camtools.data.tags import slice_tags
 from camtools.data.volumes import check_same_geometry, read_mask, read_volume
@@ -100,7 +101,7 @@ def object_slices(classifier: TrainedClassifier, item: dict[str, Any]) -> tuple[
         return None
     chosen = images[positive].contiguous()
     shown = len(positive) // 2
-    picture = chosen[shown].mean(dim=0)
+    picture = shown_channels(chosen[shown]).mean(dim=0)
     indices = tuple(int(index) for index in positive)
     slices = ObjectSlices(case_name(item), str(item["image"]), indices, masks[positive].contiguous(), shown, picture)
     return slices, chosen
