@@ -53,8 +53,9 @@ class BundlesApp(MONAILabelApp):
         return {name: BundleInference(path, self.conf) for name, path in self.bundles.items()}
 
     def init_trainers(self) -> dict[str, BundleTraining]:
-        """One task of training for each bundle."""
-        return {name: BundleTraining(path, self.conf) for name, path in self.bundles.items()}
+        """One task of training for each bundle that can train. One without ``train.yaml`` cannot."""
+        able = {name: path for name, path in self.bundles.items() if Path(path, "configs", "train.yaml").is_file()}
+        return {name: BundleTraining(path, self.conf) for name, path in able.items()}
 
     def init_strategies(self) -> dict[str, Any]:
         """Which volume to label next."""

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from camtools.data.files import atomic_folder, atomic_path
-from camtools.label.write_knobs import write_knobs
+from camtools.engine.model_settings import check_weights
+from camtools.engine.write_knobs import write_knobs
 
 __all__ = ["prepare_app", "trained_bundles"]
 
@@ -65,6 +68,7 @@ def prepare_app(bundles: Sequence[Path], app: str | Path, knobs: Mapping[str, An
 
     Raises:
         ValueError: no bundle has one of the knobs.
+        DataError: the weights of a copy were trained under other settings.
     """
     folder = Path(app).resolve()
     with atomic_path(folder / "main.py") as temporary:
@@ -82,4 +86,13 @@ def prepare_app(bundles: Sequence[Path], app: str | Path, knobs: Mapping[str, An
     known = set().union(*(write_knobs(configs, knobs, ("train.yaml", "inference.yaml")) for configs in copies))
     if unknown := sorted(set(knobs) - known):
         raise ValueError(f"Expected knobs of {', '.join(bundle.name for bundle in bundles)}, found --{unknown[0]}.")
+    for bundle in bundles:
+        _check_settings(folder / "model" / bundle.name)
     return folder
+
+
+def _check_settings(bundle: Path) -> None:
+    """Stop before the server starts if the configuration of a copy is not that of its weights."""
+    parser = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.yaml"))
+    parser["bundle_root"] = str(bundle)
+    check_weights(parser, [bundle / "models" / "model.pt"], "network_def")

@@ -87,9 +87,13 @@ class BundleTraining(BundleTrainTask):
         """No handler: ``initial_weights`` does it, so that a stage knows which weights it started from."""
 
     def _update_overrides(self, overrides: dict[str, Any]) -> None:
-        weights = Path(self.bundle_path) / "models" / "model.pt"
-        if self.request.get("pretrained", True) and weights.is_file():
-            overrides["initial_weights"] = str(weights)
+        models = Path(self.bundle_path) / "models"
+        overrides["export_dir"] = str(models)  # a bundle that a training wrote has another default
+        starts, goes_on = self.bundle_config.get("initial_weights"), self.request.get("pretrained", True)
+        if goes_on and starts is None and (models / "model.pt").is_file():
+            overrides["initial_weights"] = str(models / "model.pt")
+        elif not goes_on and starts is not None:
+            overrides["initial_weights"] = "$None"  # MONAI passes over None
         overrides |= {name: self.request[name] for name in self._knobs() if name in self.request}
         # not the splits of the bundle's built-in data
         overrides.setdefault(self.const.key_validate_dataset_data(), [])

@@ -1,4 +1,4 @@
-"""The folder of a MONAI Label app and its command (camtools.label.folder, camtools.label.write_knobs)."""
+"""The folder of a MONAI Label app and its command (camtools.label.folder, camtools.engine.write_knobs)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from camtools.cli import app
 from camtools.cli.common import overrides
+from camtools.data import DataError
 from camtools.label import prepare_app, trained_bundles
+from camtools.networks.weight_settings import with_settings
 
 
 def write_bundle(folder: Path, trained: bool = True) -> Path:
@@ -68,6 +71,18 @@ def test_copy_that_was_trained_is_kept(bundles: Path, tmp_path: Path) -> None:
     prepare_app(trained_bundles(bundles), tmp_path / "app")
     assert (folder / "model/one/models/model.pt").read_bytes() == b"from labels"
     assert (folder / "model/two/models/model.pt").read_bytes() == b"weights"
+
+
+def test_weights_of_other_settings_stop_the_start(bundles: Path, tmp_path: Path) -> None:
+    text = "checkpoint: model.pt\npixel_size: 1.0\nnetwork_def: {_target_: torch.nn.Identity}\n"
+    (bundles / "one/configs/inference.yaml").write_text(text)
+    settings = {"bundle": None, "knobs": {"pixel_size": 1.0}, "others": {}}
+    torch.save(with_settings({}, settings), bundles / "one/models/model.pt")
+    prepare_app([bundles / "one"], tmp_path / "app")
+    message = r"one/models/model\.pt was trained, found pixel_size 2\.0 instead of 1\.0\. Add --pixel_size 1\.0"
+    with pytest.raises(DataError, match=message):
+        prepare_app([bundles / "one"], tmp_path / "app", {"pixel_size": 2.0})
+    prepare_app([bundles / "one"], tmp_path / "app", {"pixel_size": 1.0})
 
 
 def test_knobs_are_written_into_the_copies_at_every_start(bundles: Path, tmp_path: Path) -> None:
