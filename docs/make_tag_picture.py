@@ -1,4 +1,4 @@
-"""The picture of ``camtools tag`` in the documentation: the page itself, on phantoms.
+"""The pictures of ``camtools tag`` in the documentation: the page itself, on phantoms.
 
 python docs/make_tag_picture.py
 """
@@ -10,6 +10,7 @@ import multiprocessing
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from camtools.tag.serve import serve_tags
 from camtools.tag.session import TagSession
 from camtools.tag.suggest import Suggestions
 
-PICTURE = Path(__file__).parent / "img" / "tag.png"
+PICTURES = Path(__file__).parent / "img"
 FORK = multiprocessing.get_context("fork")
 
 
@@ -38,23 +39,33 @@ def serve(root: Path, truth: dict[str, list[int]], pipe: Any) -> None:
     serve_tags(session, open_browser=False, say=pipe.send)
 
 
-def tag(page: Page) -> None:
-    """One volume confirmed, one by hand, and on to a third with a suggestion."""
-    page.wait_for_selector("body[data-ready]")
-    page.wait_for_timeout(2500)
-    page.keyboard.press("Enter")
+def wait(page: Page, what: str) -> None:
+    """Ask until an expression is true, and a moment longer, for what is drawn then."""
+    end = time.monotonic() + 300
+    while not page.evaluate(what):
+        assert time.monotonic() < end, what
+        page.wait_for_timeout(100)
     page.wait_for_timeout(1000)
+
+
+def tag(page: Page) -> None:
+    """One volume confirmed, and one by hand."""
+    wait(page, "document.body.dataset.ready")
+    wait(page, "document.getElementById('badge').textContent === 'suggested'")
+    page.keyboard.press("Enter")
+    wait(page, "document.getElementById('progress-text').textContent.startsWith('1 of')")
     page.keyboard.press("f")
-    page.wait_for_timeout(300)
+    wait(page, "document.getElementById('badge').textContent === 'not confirmed'")
     for _ in range(2):
         page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(150)
+    page.wait_for_timeout(1000)
     page.keyboard.press("l")
+    wait(page, "document.getElementById('where').textContent.includes('slices')")
     page.wait_for_timeout(2000)
 
 
 def main() -> None:
-    """Write ``docs/img/tag.png``."""
+    """Write ``docs/img/tag.png`` and ``tag_splits.png``."""
     with tempfile.TemporaryDirectory() as name:
         write_phantoms("tumour", Path(name) / "phantoms", n=8)
         content = json.loads((Path(name) / "phantoms/dataset.json").read_text())
@@ -72,11 +83,15 @@ def main() -> None:
             page = chromium.new_page(viewport={"width": 1280, "height": 800})
             page.goto(address.group())
             tag(page)
-            page.screenshot(path=PICTURE)
+            page.screenshot(path=PICTURES / "tag.png")
+            page.keyboard.press("e")
+            wait(page, "document.querySelectorAll('#split-rows tr').length > 0")
+            page.locator("#dataset").screenshot(path=PICTURES / "tag_splits.png")
             chromium.close()
         process.kill()
-    Image.open(PICTURE).convert("RGB").quantize(128).save(PICTURE, optimize=True)
-    print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
+    for path in (PICTURES / "tag.png", PICTURES / "tag_splits.png"):
+        Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import typer
 
 from camtools.cli.checking import check
 from camtools.cli.common import WITH_OVERRIDES, overrides, plain_errors
-from camtools.cli.importing import dataset, import_app
+from camtools.cli.importing import channels, dataset, import_app
 from camtools.cli.label import label
 from camtools.cli.patches import patches
 from camtools.cli.running import predict, train
 from camtools.cli.tag import tag
+from camtools.cli.tuning import tune
 from camtools.process import prepare_process
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segmentation
 app.add_typer(import_app, name="import")
 app.command(context_settings=WITH_OVERRIDES)(label)
 app.command()(dataset)
+app.command()(channels)
 app.command()(patches)
 app.command()(tag)
 app.command(context_settings=WITH_OVERRIDES)(train)
 app.command(context_settings=WITH_OVERRIDES)(predict)
 app.command(context_settings=WITH_OVERRIDES)(check)
+app.command(context_settings=WITH_OVERRIDES)(tune)
 
 _ConfigFile = Annotated[Path, typer.Argument(help="train.yaml of a bundle.")]
 _Overlay = Annotated[list[Path] | None, typer.Option(help="Overlay of the configuration; may be repeated.")]
@@ -64,12 +67,13 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
 
 def _tables(runs: list[Path], split: str) -> str:
+    from camtools.scores.collapsed import collapse_warnings
     from camtools.scores.compare import compare as compare_runs
     from camtools.scores.compare import format_table
     from camtools.scores.compare_pooled import format_pooled
 
     tables = [format_table(compare_runs(runs, split=split)), format_pooled(runs, split)]
-    return "\n\n".join(table for table in tables if table)
+    return "\n\n".join(part for part in [*tables, *collapse_warnings(runs, split)] if part)
 
 
 @app.callback()

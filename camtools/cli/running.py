@@ -25,7 +25,7 @@ _MaskFolder = Annotated[Path, typer.Option("--output-dir", "--output_dir", help=
 
 def train(
     context: typer.Context,
-    bundle: Annotated[str, typer.Argument(help="Name of the bundle: umcam, cfdcam, ltgradcam or oeem.")],
+    bundle: Annotated[str, typer.Argument(help="umcam, cfdcam, ltgradcam, oeem, auto, or the folder of a bundle.")],
     folder: Annotated[Path, typer.Argument(help="Folder with dataset.json, as camtools tag and import write it.")],
     output_dir: _RunFolder,
     preset: Annotated[str | None, typer.Option(help="small (a CPU) or paper; default: sizes of the phantoms.")] = None,
@@ -46,7 +46,7 @@ def train(
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a training: the --output-dir of camtools train.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a training (--output-dir of camtools train) or of a bundle.")],
     new: Annotated[Path, typer.Argument(help="A volume, a folder of volumes, or one with dataset.json (its test).")],
     context: typer.Context,
     output_dir: _MaskFolder,
@@ -57,12 +57,12 @@ def predict(
     What follows as ``--knob value`` sets knobs of inference.yaml, such as ``--largest_component true``. The command
     that runs is printed first.
     """
-    from camtools.engine.trained_run import read_trained_run
+    from camtools.engine.trained_run import read_trained
 
     with plain_errors():
         _check_order([str(run), str(new)])
         given = overrides(context.args)
-        trained = read_trained_run(run, bundles)
+        trained = read_trained(run, bundles)
         for name in sorted(set(given) & set(trained.knobs)):
             typer.echo(
                 f"Note: --{name} {written(given[name])} replaces {written(trained.knobs[name])} of the training."
@@ -70,23 +70,25 @@ def predict(
         settings = {**trained.weights, **trained.knobs}
         kept = {name: value for name, value in settings.items() if name not in given}
         places = {"dataset_dir": new, "output_dir": output_dir, **kept}
-        command = bundle_command("run", [trained.bundle / "configs" / "inference.yaml"], places, context.args)
+        command = bundle_command("run", trained.files, places, context.args)
         _become(command)
 
 
 def find_bundle(bundles: Path, name: str) -> Path:
-    """Folder of the bundle ``name`` below ``bundles``.
+    """Folder of the bundle ``name`` below ``bundles``, or ``name`` itself if it is the folder of a bundle.
 
     Raises:
         ValueError: there is no such bundle.
     """
     known = sorted(path.parents[1].name for path in bundles.glob("*/configs/train.yaml"))
-    if name not in known:
-        raise ValueError(
-            f"Expected the name of a bundle in {bundles} ({', '.join(known) or 'none'}), found {name!r}. Write it "
-            "first, or give the folder of the bundles with --bundles DIR."
-        )
-    return bundles / name
+    if name in known:
+        return bundles / name
+    if (Path(name) / "configs" / "train.yaml").is_file():
+        return Path(name)
+    raise ValueError(
+        f"Expected the name of a bundle in {bundles} ({', '.join(known) or 'none'}), or the folder of one that has "
+        f"configs/train.yaml, found {name!r}. Write it first, or give the folder of the bundles with --bundles DIR."
+    )
 
 
 def check_listed(folder: Path) -> None:
@@ -177,7 +179,8 @@ def _preset(train_file: Path, name: str) -> Path:
     """Overlay of a bundle."""
     known = [preset for preset in ("small", "paper") if train_file.with_name(f"{preset}.yaml").is_file()]
     if name not in known:
-        raise ValueError(f"--preset: expected {' or '.join(known)}, found {name!r}.")
+        expected = " or ".join(known) or "no preset, as this bundle has none"
+        raise ValueError(f"--preset: expected {expected}, found {name!r}. Correct it or leave it out.")
     return train_file.with_name(f"{name}.yaml")
 
 

@@ -16,7 +16,7 @@ from camtools.data.dataset_json import SPLIT_NAMES
 from camtools.data.files import write_json
 from camtools.engine.records import read_json_object
 
-__all__ = ["SplitSettings", "default_pattern", "draw", "patients_of", "read_settings", "write_settings"]
+__all__ = ["SplitSettings", "default_pattern", "draw", "read_settings", "write_settings"]
 
 logger = logging.getLogger("camtools")
 
@@ -73,33 +73,6 @@ def default_pattern(cases: Sequence[str]) -> str:
         ('^[^/]+', '[^/]+$')
     """
     return "^[^/]+" if len({case.split("/")[0] for case in cases}) > 1 else "[^/]+$"
-
-
-def patients_of(cases: Sequence[str], pattern: str) -> dict[str, str]:
-    r"""Patient by case.
-
-    Raises:
-        ValueError: the pattern finds nothing in a case.
-
-    Example:
-        >>> patients_of(["TCGA_CS_4941_1996", "TCGA_CS_4942_1997"], r"^TCGA_[A-Z]+_(\d+)")
-        {'TCGA_CS_4941_1996': '4941', 'TCGA_CS_4942_1997': '4942'}
-    """
-    found: dict[str, str] = {}
-    missing = []
-    for case in cases:
-        match = re.search(pattern, case)
-        name = (match.group(1) if match.re.groups else match.group()) if match else None
-        if name:
-            found[case] = name
-        else:
-            missing.append(case)
-    if missing:
-        raise ValueError(
-            f"patient: expected a pattern that finds a patient in every name, found none in {len(missing)}, such as "
-            f"'{missing[0]}'. Correct the pattern."
-        )
-    return found
 
 
 def draw(patients: Sequence[str], settings: SplitSettings) -> dict[str, str]:

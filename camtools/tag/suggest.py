@@ -63,6 +63,7 @@ class Suggestions:
         self._load = load
         self._stamp = stamp
         self._found: dict[str, Suggestion] = {}
+        self._failure = ""  # of the last volume without a suggestion
         self._stopped = False
         self._thread: threading.Thread | None = None
 
@@ -91,6 +92,8 @@ class Suggestions:
                 if self._stopped or classify is None:
                     break
                 self._suggest(volume, classify, known)
+            if self._failure and not self._found:
+                self.problem = f"No suggestions: {self._failure}"
             if missing:
                 write_json({"classifier": self._stamp, "volumes": known}, path)
         except Exception as error:
@@ -114,7 +117,8 @@ class Suggestions:
             if len(found) != volume.slices:
                 raise DataError(f"Expected {volume.slices} slices in {volume.path}, found {len(found)}.")
         except Exception as error:  # one volume never stops the others
-            logger.warning("No suggestion for %s: %s", volume.case, reason(error))
+            self._failure = reason(error)
+            logger.warning("No suggestion for %s: %s", volume.case, self._failure)
             return
         known[volume.case] = {"file": _stamp(volume.path), "probabilities": found}
         self._add(volume, found)

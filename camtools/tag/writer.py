@@ -13,6 +13,7 @@ from typing import Any
 
 from camtools.data.errors import DataError, reason
 from camtools.data.files import atomic_path
+from camtools.data.importers.patients import patients_by_pattern
 from camtools.tag.imports import take_in_csv, take_in_given
 from camtools.tag.listing import TagFolder, TagVolume, own_dataset
 from camtools.tag.records import Record
@@ -27,7 +28,7 @@ from camtools.tag.results import (
     patch_rows,
     slice_rows,
 )
-from camtools.tag.splits import SplitSettings, draw, patients_of, read_settings, write_settings
+from camtools.tag.splits import SplitSettings, draw, read_settings, write_settings
 from camtools.tag.store import TagStore
 
 __all__ = ["ResultWriter"]
@@ -100,7 +101,7 @@ class ResultWriter:
         """Draw the splits again, with other settings.
 
         Raises:
-            ValueError: the pattern finds no patient in a name.
+            DataError: the pattern finds no patient in a name.
         """
         self.assignment(settings)
         write_settings(replace(settings, drawn={}), self._settings_path)
@@ -110,9 +111,10 @@ class ResultWriter:
         """Patient by case, and split by patient, of all volumes of the folder.
 
         Raises:
-            ValueError: the pattern finds no patient in a name.
+            DataError: the pattern finds no patient in a name.
         """
-        patients = patients_of([volume.case for volume in self.usable], settings.patient)
+        cases = {volume.case: volume.case for volume in self.usable}
+        patients = patients_by_pattern(cases, settings.patient)
         return patients, draw(list(patients.values()), settings)
 
     def done(self) -> list[tuple[TagVolume, Record]]:

@@ -59,6 +59,14 @@ def test_compare_prints_the_table(tmp_path: Path) -> None:
     assert "Error: " in output
 
 
+def test_compare_names_a_network_that_finds_nothing(tmp_path: Path) -> None:
+    code, output = invoke("compare", write_run(tmp_path / "weak", 0.0), write_run(tmp_path / "strong", 0.75))
+    assert code == 0
+    warning = "Warning: the predictions of weak find nothing: their mean Dice is 0.0 % over the 3 test volumes"
+    assert " ".join(output.split()).count(warning) == 1
+    assert "predictions of strong" not in output
+
+
 def test_report_of_a_folder(tmp_path: Path) -> None:
     code, output = invoke("report", write_run(tmp_path / "run", 0.5))
     assert code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,11 @@ def test_train_prints_the_command_that_runs(started: list[list[str]], tmp_path: 
             "Expected dataset.json in empty, found none. Write it by tagging the volumes: camtools",
         ),
         (("umcam", "gone"), "Expected a folder with dataset.json, found no folder at gone."),
-        (("unicorn", "data"), "(cfdcam, ltgradcam, oeem, umcam), found 'unicorn'. Write it first"),
+        (
+            ("unicorn", "data"),
+            "(auto, cfdcam, ltgradcam, oeem, umcam), or the folder of one that has configs/train.yaml",
+        ),
+        (("unicorn", "data"), "found 'unicorn'. Write it first"),
         (("umcam", "data", "--preset", "huge"), "--preset: expected small or paper, found 'huge'."),
         (("umcam", "data", "--seed"), "Expected pairs of --id value"),
         (("umcam", "data", "--export_dir", "x"), "found --export_dir, which this command sets itself."),
@@ -120,13 +125,13 @@ def test_training_stays_in_its_folder_and_the_same_command_resumes(work: Path) -
     assert (work / "run/models/model.pt").stat().st_mtime_ns == before
 
 
-def test_predict_is_inference_with_the_settings_of_the_training(work: Path, tmp_path: Path) -> None:
+def test_predict_runs_the_bundle_of_the_training(work: Path, tmp_path: Path) -> None:
     image = work / "data/images/case_3.nii.gz"
     done = camtools("predict", work / "run", image, "--output-dir", tmp_path / "out", *BUNDLES, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     line = done.stdout.splitlines()[0]
-    knobs = "--pixel_size 0.8 --features '[4, 4, 8, 8, 8, 4]' --width 0.0625 --device cpu"
-    assert line.endswith(knobs)
+    own = work / "run/bundle/configs/inference.yaml"
+    assert line.endswith(f"run run --config_file {own} --dataset_dir {image} --output_dir {tmp_path}/out --device cpu")
     # by hand: with the knobs of the shared tests
     expected = infer(UMCAM, work / "data", tmp_path / "by_hand", work / "run/models", pixel_size=0.8)
     masks = [path.read_bytes() for path in expected.rglob("*.nii.gz")]
@@ -134,11 +139,40 @@ def test_predict_is_inference_with_the_settings_of_the_training(work: Path, tmp_
     assert len(masks) == 1
 
 
-def test_predict_says_which_setting_is_replaced(work: Path, started: list[list[str]]) -> None:
+def test_train_takes_a_bundle_anywhere(work: Path, tmp_path: Path, started: list[list[str]]) -> None:
+    mailed = shutil.copytree(work / "run/bundle", tmp_path / "mailed")
+    code, _ = invoke("train", mailed, work / "data", "--output-dir", "further", "--bundles", tmp_path / "none")
+    assert code == 0
+    assert started[0][4:6] == ["--config_file", str(mailed / "configs/train.yaml")]
+    code, output = invoke("train", mailed, work / "data", "--output-dir", "further", "--preset", "small")
+    assert code == 1
+    assert "--preset: expected no preset, as this bundle has none, found 'small'." in output
+
+
+def test_predict_takes_a_bundle_anywhere(work: Path, tmp_path: Path, started: list[list[str]]) -> None:
+    shutil.copytree(work / "run/bundle", tmp_path / "mailed")
+    code, _ = invoke("predict", tmp_path / "mailed", work / "data", "--output-dir", "out", "--bundles", tmp_path)
+    assert code == 0
+    assert started[0][4:6] == ["--config_file", str(tmp_path / "mailed/configs/inference.yaml")]
+
+
+def test_predict_refuses_another_knob_than_in_training(work: Path, tmp_path: Path) -> None:
+    knob = ("--pixel_size", "2.0")
+    done = camtools("predict", work / "run", work / "data", "--output-dir", tmp_path / "out", *BUNDLES, *knob)
+    assert done.returncode == 1
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "was trained, found pixel_size 2.0 instead of 0.8. Add --pixel_size 0.8, or run the bundle" in message
+
+
+def test_predict_passes_the_knobs_of_a_run_without_a_bundle(
+    work: Path, started: list[list[str]], tmp_path: Path
+) -> None:
+    old = shutil.copytree(work / "run", tmp_path / "old", ignore=shutil.ignore_patterns("bundle"))
     own = ("--checkpoint", "own.pt", "--width", "0.5")
-    code, output = invoke("predict", work / "run", work / "data", "--output-dir", "out", *BUNDLES, *own)
+    code, output = invoke("predict", old, work / "data", "--output-dir", "out", *BUNDLES, *own)
     assert code == 0
     assert output.startswith("Note: --width 0.5 replaces 0.0625 of the training.\n")
+    assert "--pixel_size 0.8 --features '[4, 4, 8, 8, 8, 4]' --checkpoint own.pt --width 0.5" in output
     assert started[0].count("--width") == started[0].count("--checkpoint") == 1
     assert started[0][-4:] == list(own)
 

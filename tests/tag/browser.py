@@ -5,19 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-import shutil
 import signal
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from camtools.tag.listing import read_folder
 from camtools.tag.serve import serve_tags
 from camtools.tag.session import TagOptions, TagSession
+from tests.browsers import wait_until
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 FORK = multiprocessing.get_context("fork")
 
 
@@ -91,13 +88,9 @@ class Tagger:
         self.wait("part => document.getElementById('message').textContent.includes(part)", part)
 
     def wait(self, what: str, value: Any = None) -> None:
-        """Ask until it is true; Playwright's own way needs eval, which the page forbids."""
+        """Ask until it is true."""
         wait_until(lambda: self.page.evaluate(what, value), what=f"{what} ({value})")
 
 
-def wait_until(check: Any, seconds: float = 20, what: str = "it") -> None:
-    """Wait for something that the server does in a thread."""
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.005)
+Open = Callable[..., Tagger]
+"""Opens a page: its address, a browser context to share, settings of a new context."""

@@ -133,11 +133,19 @@ def test_cache_reads_ahead_and_together() -> None:
     cache.stop()
 
 
+def test_the_first_of_several_channels_is_drawn(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 900, (4, 5, 6, 4)).astype(np.int16)
+    all_four = read_pixels(Path(write_volume(tmp_path / "four.nii.gz", array)))
+    first = read_pixels(Path(write_volume(tmp_path / "first.nii.gz", array[..., 0])))
+    np.testing.assert_array_equal(all_four.voxels, first.voxels)
+    assert (all_four.window, all_four.offset) == (first.window, first.offset)
+
+
 def test_damaged_file_says_so(tmp_path: Path) -> None:
     path = Path(write_volume(tmp_path / "a.nii", np.ones((4, 5, 6), np.float32)))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="truncated or damaged"):
         read_pixels(path)
-    nib.save(nib.Nifti1Image(np.ones((4, 5, 6, 2), np.float32), np.eye(4)), path)
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 6, 17), np.float32), np.eye(4)), path)
     with pytest.raises(DataError, match="Expected one 3D volume"):
         read_pixels(path)

@@ -16,7 +16,7 @@ from camtools.data.tags import slice_tags
 from camtools.networks import VGG16CAM
 from camtools.tag.listing import read_folder
 from camtools.tag.ranges import ranges_of
-from camtools.tag.splits import SplitSettings, default_pattern, draw, patients_of
+from camtools.tag.splits import SplitSettings, default_pattern, draw
 from camtools.transforms import PrepareVolumed, ScaleSlicesd
 from tests.conftest import write_dataset
 from tests.tag.helpers import Asker, rows_of, write_folder
@@ -64,8 +64,9 @@ def test_splits_of_patients(tmp_path: Path) -> None:
     assert rows == {"p0": (1, 1), "p1": (1, 0), "p2": (1, 0), "p3": (1, 0), "p4": (1, 0)}
     chosen = {"patient": "([0-2])", "validation": 0.4, "test": 0.0, "seed": 3}
     answer = asker.client.post("/api/preview", json=chosen)
-    assert answer.status_code == 400
-    assert "found none in 2, such as 'p3/a'" in answer.json()["detail"]
+    assert answer.status_code == 422
+    expected = "Expected a patient in every name by the pattern '([0-2])', found none in 2 of 5: p3/a, p4/a. Correct"
+    assert expected in answer.json()["detail"]
     for wrong in ({"patient": "("}, {"patient": "a", "validation": 1}, {"patient": "a", "seed": -1}, {"a": 1}):
         assert asker.client.post("/api/preview", json=wrong).status_code == 400
     chosen["patient"] = r"p(\d)"
@@ -93,7 +94,6 @@ def test_patients_keep_their_split_when_volumes_are_added(tmp_path: Path) -> Non
 def test_patterns() -> None:
     assert default_pattern(["a", "b"]) == "^[^/]+"
     assert default_pattern(["images/a", "images/b"]) == "[^/]+$"
-    assert patients_of(["a_1", "a_2"], "^[a-z]") == {"a_1": "a", "a_2": "a"}
     assert draw(["one"], SplitSettings("")) == {"one": "training"}
 
 

@@ -1,15 +1,12 @@
-"""Tagging in a real browser: skipped where there is no Chromium or no Playwright to drive it."""
+"""The server behind real pages: killed and started again, two pages at once, broken volumes, patches."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from camtools.data.dividing import SPLIT_NAMES
 from camtools.data.phantoms import write_phantoms
@@ -17,54 +14,9 @@ from camtools.patches import PatchGrid
 from camtools.tag.ranges import ranges_of
 from camtools.tag.session import TagOptions
 from camtools.tag.store import TagStore
-from tests.tag.browser import CHROMIUM, FLAGS, Server, Tagger, wait_until
+from tests.browsers import wait_until
+from tests.tag.browser import Open, Tagger
 from tests.tag.helpers import rows_of, write_folder
-
-pytest.importorskip("uvicorn", reason="needs the extra 'tag'")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it drives the browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install it to test the page")
-
-Open = Callable[..., Tagger]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(*args: Any, **more: Any) -> Server:
-        servers.append(Server(*args, **more))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Open]:
-    taggers: list[Tagger] = []
-    contexts: list[Any] = []
-
-    def open_page(address: str, context: Any = None, **settings: Any) -> Tagger:
-        context = context or browser.new_context(viewport={"width": 1280, "height": 800}, **settings)
-        contexts.append(context)
-        taggers.append(Tagger(context.new_page(), address))
-        return taggers[-1]
-
-    yield open_page
-    for tagger in taggers:
-        assert tagger.errors == []
-        assert {host.split(":")[0] for host in tagger.hosts} == {"127.0.0.1"}
-    for context in contexts:
-        context.close()
 
 
 def tag_one(tagger: Tagger, tags: list[int]) -> None:
@@ -122,8 +74,9 @@ def test_twenty_volumes_by_keys(tmp_path: Path, serve: Any, visit: Open, record_
     record_property("seconds per volume", seconds)
     print(f"{keys:.2f} keys, {moves / 20:.1f} arrows and {seconds:.2f} s per volume")
     server.stop()
-    assert all("net::ERR_CONNECTION_" in error for error in tagger.errors), tagger.errors
-    tagger.errors = []
+    # While no server runs, the page finds none; the new one refuses the page of the old one, until it is loaded again.
+    expected = ("net::ERR_CONNECTION_", "403 (Forbidden)")
+    tagger.errors = [error for error in tagger.errors if not any(part in error for part in expected)]
     assert rows_of(root / "tags.csv") == truth
     listed = json.loads((root / "dataset.json").read_text())
     assert {split: len(listed[split]) for split in SPLIT_NAMES} == {"training": 16, "validation": 4, "test": 0}
@@ -162,79 +115,6 @@ def test_conflict_is_said_and_nothing_is_overwritten(tmp_path: Path, serve: Any,
     tagger.errors = []
 
 
-def test_mouse_on_the_strip_and_undo(tmp_path: Path, serve: Any, visit: Open) -> None:
-    tagger = visit(serve(write_folder(tmp_path)).address)
-    page = tagger.page
-    box = page.locator("#strip").bounding_box()
-
-    def place(index: int) -> float:
-        return float(box["x"] + box["width"] * (index + 0.5) / 6)
-
-    def where(text: str) -> None:
-        tagger.wait("text => document.getElementById('where').textContent.endsWith(text)", text)
-
-    page.mouse.click(place(4), box["y"] + 10)
-    where("axial 5 of 6 · not tagged")
-    page.mouse.move(place(1), box["y"] + 10)
-    page.mouse.down()
-    page.mouse.move(place(3), box["y"] + 10, steps=4)
-    page.mouse.up()
-    where("slices 2 to 4")
-    page.mouse.click(place(5), box["y"] + box["height"] - 8)
-    where("slices 2 to 4, 6")
-    page.keyboard.press("z")
-    where("slices 2 to 4")
-    page.keyboard.down("Shift")
-    page.mouse.move(place(2), box["y"] + 10)
-    page.mouse.down()
-    page.mouse.move(place(3), box["y"] + 10, steps=2)
-    page.mouse.up()
-    page.keyboard.up("Shift")
-    where("slices 2")
-    tagger.press("1")
-    where("slices 1 to 6")
-    tagger.press("0")
-    where("nowhere")
-    tagger.press("z", "z", "z", "z")
-    where("not tagged")
-    tagger.press("Enter")
-    tagger.message("Not tagged yet: mark first and last slice, or say nowhere (0).")
-    tagger.go(1)
-    tagger.press("f", "Enter")
-    tagger.message("The last slice of the object is missing")
-    tagger.press("u", "n")
-    tagger.wait_for("p1/a")
-    assert page.locator(".mark.unsure").count() == 1
-
-
-def test_window_zoom_planes_and_help(tmp_path: Path, serve: Any, visit: Open) -> None:
-    tagger = visit(serve(write_folder(tmp_path)).address)
-    page = tagger.page
-    window = page.inner_text("#window-text")
-    tagger.press("b", "c")
-    tagger.wait("text => document.getElementById('window-text').textContent !== text", window)
-    tagger.press("+", "+", "r")
-    tagger.wait("text => document.getElementById('window-text').textContent === text", window)
-    box = page.locator("#other1").bounding_box()
-    plane_slices = 6
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    tagger.wait(f"Number(document.getElementById('main').dataset.slice) >= {plane_slices // 2 - 1}")
-    tagger.press("v")
-    tagger.wait("document.getElementById('others').clientWidth === 0")
-    tagger.press("?")
-    assert page.locator("#help").is_visible()
-    assert "First slice of the object" in page.inner_text("#help-text")
-    tagger.press("Escape", "e")
-    page.locator("#split-rows tr").first.wait_for()
-    page.fill("#patient", "(")
-    tagger.wait("document.getElementById('split-problem').textContent.includes('expected a regular expression')")
-    page.fill("#patient", "p.")
-    tagger.wait("!document.getElementById('save-splits').disabled")
-    page.keyboard.press("Enter")
-    tagger.message("dataset.json is drawn and saved.")
-    tagger.errors = [error for error in tagger.errors if "400" not in error]
-
-
 def test_broken_volumes_do_not_stop_the_others(tmp_path: Path, serve: Any, visit: Open) -> None:
     root = write_folder(tmp_path, 3)
     whole = (root / "p1/a.nii.gz").read_bytes()
@@ -248,20 +128,6 @@ def test_broken_volumes_do_not_stop_the_others(tmp_path: Path, serve: Any, visit
     tagger.press("n")
     tagger.wait_for("p2/a")
     tagger.errors = [error for error in tagger.errors if "422" not in error]
-
-
-def test_tablet(tmp_path: Path, serve: Any, visit: Open) -> None:
-    settings = {"has_touch": True, "is_mobile": True}
-    tagger = visit(serve(write_folder(tmp_path)).address, **settings)
-    page = tagger.page
-    page.set_viewport_size({"width": 820, "height": 1180})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 820
-    for button in page.locator("#actions button").all():
-        assert button.bounding_box()["height"] >= 40, "large enough for a finger"
-    page.tap("#actions button:has-text('Everywhere')")
-    tagger.badge("not confirmed")
-    page.tap("#actions button:has-text('Confirm')")
-    tagger.wait_for("p1/a")
 
 
 def test_patches(tmp_path: Path, serve: Any, visit: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from camtools.tag.classifier import suggestions_of
 from camtools.tag.listing import read_folder
 from camtools.tag.session import TagSession
 from camtools.tag.suggest import Suggestions
-from tests.tag.browser import wait_until
+from tests.browsers import wait_until
 from tests.tag.helpers import Asker, rows_of, write_folder
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -118,8 +119,20 @@ def test_run_without_a_classifier_of_slices(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "oeem")
     (run / "classifier").mkdir()
     torch.save({}, run / "classifier/model.pt")
-    with pytest.raises(DataError, match="to have trained a classifier of slices"):
+    with pytest.raises(DataError, match="run to have trained a classifier of slices .*, found one of patches"):
         suggestions_of(run, None)
     (run / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match="found a run without classifier#network"):
+    with pytest.raises(DataError, match="found no settings of a classifier in .*run. Give --suggest the --output-dir"):
         suggestions_of(run, None)
+
+
+def test_why_no_volume_has_suggestions_is_told(tmp_path: Path) -> None:
+    def classify(path: Path) -> list[float]:
+        return [0.5]
+
+    found = Suggestions(lambda: classify, "weights")
+    tagging = TagSession(read_folder(write_folder(tmp_path)), suggestions=found)
+    tagging.start()
+    wait_until(lambda: found.problem)
+    tagging.stop()
+    assert re.match(r"No suggestions: Expected 6 slices in .*a\.nii\.gz, found 1\.", found.problem)

@@ -199,7 +199,7 @@ class App {
     if (!(await this.apply(found)) && found.change !== null) return;
     const next = this.list.neighbour(1, true);
     if (next) await this.open(next);
-    else this.say("All volumes are confirmed. The results are in tags.csv and dataset.json.");
+    else this.say("All volumes are confirmed. The results are in tags.csv and dataset.json. Ctrl-C in the terminal names the next command.");
   }
 
   async neighbour(step) {
