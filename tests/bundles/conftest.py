@@ -12,6 +12,7 @@ from typing import Any
 
 import monai.bundle
 import pytest
+import torch
 
 from camtools.engine.locks import LOCK_NAME
 from camtools.patches import PatchGrid
@@ -108,7 +109,24 @@ OEEM = Bundle(
     pseudo_labels=("cam", "mask"),
     patches=PatchGrid(16, 8),
 )
-BUNDLES = (UMCAM, CFDCAM, LTGRADCAM, OEEM)
+AUTO = Bundle(
+    name="auto",
+    tiny={
+        "image_size": [32, 32],
+        "in_channels": 1,
+        "pixel_size": "$None",
+        "pretrained": False,
+        "decoder_channels": [16, 16, 16, 16, 16],
+        "classifier_epochs": 2,
+        "segmenter_epochs": 2,
+        "device": "cpu",
+    },
+    network="camtools.networks.EfficientNetLite0UNet",
+    stages=("check", "classify", "tune", "pseudo_label", "segment", "self_train", "finish", "predict", "evaluate"),
+    models=("choice.json", "classifier.pt", "finish.json", "model.pt"),
+    pseudo_labels=("cam", "mask"),
+)
+BUNDLES = (UMCAM, CFDCAM, LTGRADCAM, OEEM, AUTO)
 
 
 def train(bundle: Bundle, dataset: Path, folder: Path, *overlays: str, **overrides: Any) -> Path:
@@ -122,6 +140,7 @@ def inference_knobs(bundle: Bundle, models: Path) -> dict[str, Any]:
     """Those tiny knobs that inference.yaml has, with the weights in a folder."""
     known = monai.bundle.ConfigParser.load_config_file(bundle.configs / "inference.yaml")
     weights = {"checkpoint": str(models / "model.pt"), "classifier_checkpoint": str(models / "classifier.pt")}
+    weights |= {"mask_choice": str(models / "choice.json"), "finish_choice": str(models / "finish.json")}
     return {key: value for key, value in (bundle.tiny | weights).items() if key in known}
 
 
@@ -131,6 +150,14 @@ def infer(bundle: Bundle, data: Path, output: Path, models: Path, *overlays: str
     settings = inference_knobs(bundle, models) | places | overrides
     monai.bundle.run(config_file=bundle.files("inference.yaml", *overlays), **settings)
     return output / "predictions"
+
+
+def without_settings(models: Path, folder: Path) -> Path:
+    """The weights in a folder without the settings of their training, for tests that give others on purpose."""
+    shutil.copytree(models, folder, ignore=shutil.ignore_patterns(LOCK_NAME))
+    for path in folder.glob("*.pt"):
+        torch.save(dict(torch.load(path, weights_only=True)), path)
+    return folder
 
 
 def command(bundle: Bundle, *arguments: str) -> list[str]:

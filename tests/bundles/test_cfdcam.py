@@ -108,6 +108,7 @@ def test_small_overlay_computes_in_bfloat16_only_in_hardware(
             seen[module.training].add(output.dtype)
 
     tiny = {"run": ["@check", "@pretrain", "@classify", "@pseudo_label"], "image_size": [32, 32], "pixel_size": "$None"}
+    tiny |= {"width": 1.0, "pretrained": False}  # the weights are in a package
     with torch.nn.modules.module.register_module_forward_hook(see):
         train(CFDCAM, dataset, tmp_path, "small.yaml", **tiny, smallest_crop=0.6)
     bfloat16 = {torch.bfloat16} if instructions else set()

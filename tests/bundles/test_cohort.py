@@ -148,7 +148,7 @@ def test_new_test_volume_trains_nothing_again(bundle: Bundle, trained: Path, dat
     (tmp_path / "data/dataset.json").write_text(json.dumps(content))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.nii.gz")}
     run = train(bundle, tmp_path / "data", tmp_path)
-    assert not list(run.glob("*.old-*"))
+    assert [path.name for path in run.glob("*.old-*")] == ["bundle.old-1"]  # the scores in its card are others now
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (run / "predictions/images/new.nii.gz").is_file()
     label = run / f"pseudo_labels/images/new_{bundle.pseudo_labels[-1]}.nii.gz"

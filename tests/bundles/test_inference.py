@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from camtools.scores.metrics_csv import read_metrics
-from tests.bundles.conftest import Bundle, infer, inference_knobs
+from tests.bundles.conftest import Bundle, infer, inference_knobs, without_settings
 from tests.conftest import blob_volume, oblique_affine, write_volume
 from tests.itk_volumes import write_itk
 
@@ -57,7 +57,8 @@ def test_asymmetric_object_is_not_mirrored(
         turned, affine = np.moveaxis(image, 2, axis).copy(), np.diag([1.0, 1.0, 1.0, 1.0])
         affine[axis, axis] = -4.0
         write_volume(tmp_path / f"in/axis{axis}.nii.gz", turned, affine)
-    masks = infer(bundle, tmp_path / "in", tmp_path / "out", trained / "models", pixel_size=0.5)
+    models = without_settings(trained / "models", tmp_path / "models")
+    masks = infer(bundle, tmp_path / "in", tmp_path / "out", models, pixel_size=0.5)
     for axis in range(3):
         expected = np.moveaxis(image, 2, axis) > 0
         np.testing.assert_array_equal(nib.load(masks / f"axis{axis}.nii.gz").get_fdata() > 0, expected)
@@ -72,7 +73,8 @@ def test_formats_may_be_mixed(bundle: Bundle, trained: Path, tmp_path: Path, mon
     write_volume(tmp_path / "in/a.nii.gz", image, affine)
     for name in ("b.nrrd", "sub/c.mha"):
         write_itk(tmp_path / "in" / name, image, affine)
-    masks = infer(bundle, tmp_path / "in", tmp_path / "out", trained / "models", pixel_size=0.5)
+    models = without_settings(trained / "models", tmp_path / "models")
+    masks = infer(bundle, tmp_path / "in", tmp_path / "out", models, pixel_size=0.5)
     for name in ("a", "b", "sub/c"):
         mask = nib.load(masks / f"{name}.nii.gz")
         np.testing.assert_array_equal(mask.get_fdata() > 0, image > 0)

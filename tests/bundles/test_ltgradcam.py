@@ -15,7 +15,7 @@ from camtools.metrics import slice_scores
 from camtools.networks import VGG16CAM
 from camtools.scores.metrics_csv import read_metrics
 from camtools.thresholds import otsu
-from tests.bundles.conftest import LTGRADCAM, Bundle, infer, train
+from tests.bundles.conftest import LTGRADCAM, Bundle, infer, train, without_settings
 from tests.bundles.files import prepared_slices, values, write_image, write_photographs
 from tests.bundles.test_train import stamps
 from tests.conftest import blob_volume, write_volume
@@ -145,5 +145,6 @@ def test_photograph_is_neither_mirrored_nor_turned(
     image[2:5, 3:25] = 200
     image[2:15, 3:6] = 200
     write_image(tmp_path / "in/a.png", image)
-    masks = infer(LTGRADCAM, tmp_path / "in", tmp_path / "out", trained / "models", pixel_size=0.5)
+    models = without_settings(trained / "models", tmp_path / "models")
+    masks = infer(LTGRADCAM, tmp_path / "in", tmp_path / "out", models, pixel_size=0.5)
     np.testing.assert_array_equal(values(masks / "a.nii.gz")[..., 0].T > 0, image > 0)

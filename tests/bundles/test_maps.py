@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import OrderedDict
 from pathlib import Path
 
 import nibabel as nib
@@ -39,10 +41,17 @@ def test_maps_are_those_of_the_training_without_tags(
 
 def show_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every map the image itself."""
-    for name in ("GradCAM", "CfdCAM", "LTGradCAM"):
+    for name in ("GradCAM", "CfdCAM", "LTGradCAM", "MirroredMaps"):
         monkeypatch.setattr(f"camtools.cams.{name}.__call__", lambda self, images, target: images)
     monkeypatch.setattr("camtools.cams.PatchClassMaps.patch_scores", lambda self, images: images)
     monkeypatch.setattr("camtools.cams.PatchClassMaps.stitch", lambda self, images, *rest: images.repeat(1, 2, 1, 1))
+
+
+def forget_settings(models: Path, target: Path) -> None:
+    """Copy trained files, weights without the settings of their training, so that others can be tried."""
+    shutil.copytree(models, target)
+    for path in target.glob("*.pt"):
+        torch.save(OrderedDict(torch.load(path, weights_only=True)), path)
 
 
 def test_maps_are_not_mirrored(bundle: Bundle, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +63,8 @@ def test_maps_are_not_mirrored(bundle: Bundle, trained: Path, tmp_path: Path, mo
         affine = oblique_affine(flips=(1, -1, -1)) @ np.diag([1.0, 1.0, 0.2, 1.0])  # 1 mm along every axis
         affine[:3, axis] *= 5
         write_volume(tmp_path / f"in/sub/axis{axis}.nii.gz", np.moveaxis(image, 2, axis).copy(), affine)
-    maps = map_volumes(bundle, tmp_path / "in", tmp_path / "out", trained, pixel_size=0.5)
+    forget_settings(trained / "models", tmp_path / "models")
+    maps = map_volumes(bundle, tmp_path / "in", tmp_path / "out", tmp_path, pixel_size=0.5)
     for axis in range(3):
         source = nib.load(tmp_path / f"in/sub/axis{axis}.nii.gz")
         written = nib.load(maps / f"sub/axis{axis}_cam.nii.gz")

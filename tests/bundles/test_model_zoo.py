@@ -26,6 +26,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties
 
 from camtools import __version__
+from camtools.tuning import FinishChoice, write_finish
 from tests.bundles.conftest import REPOSITORY, Bundle, inference_knobs
 from tests.conftest import blob_volume, write_volume
 
@@ -166,6 +167,7 @@ def test_inference_initializes_runs_and_finalizes(bundle: Bundle, tmp_path: Path
     assert workflow.check_properties() == []
     assert workflow.version == workflow.parser.get("_meta_::version")
     torch.save(workflow.network_def.state_dict(), tmp_path / "model.pt")
+    write_finish(FinishChoice(), tmp_path / "finish.json")
     workflow.run()
     workflow.finalize()
     mask = nib.load(tmp_path / "out/predictions/a.nii.gz")

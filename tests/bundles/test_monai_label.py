@@ -54,6 +54,7 @@ def test_info_names_what_the_bundles_segment(server: Server) -> None:
         "cfdcam": {"object": 1},
         "ltgradcam": {"object": 1},
         "oeem": {"gland": 1},
+        "auto": {"tumour": 1},
     }
     assert {model["dimension"] for model in info["models"].values()} == {3}
     assert info["trainers"]["umcam"]["config"]["classifier_epochs"] == UMCAM.tiny["classifier_epochs"]

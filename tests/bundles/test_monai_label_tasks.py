@@ -124,6 +124,8 @@ def test_initial_weights_are_read_before_the_first_epoch(copied: Path, tmp_path:
 def test_learning_rate_falls_to_the_end_of_the_epochs_asked_for(copied: Path, tmp_path: Path) -> None:
     knobs = {"train#trainer#max_epochs": 40, "output_dir": str(tmp_path / "run")}
     parser = training_config(copied, tmp_path, **knobs)
-    schedule = parser.get_parsed_content("train#lr_scheduler")
-    steps = getattr(schedule, "T_max", None) or schedule.total_iters // len(parser.get_parsed_content("train#loader"))
+    trainer = parser.get_parsed_content("train#trainer")
+    schedule = trainer.lr_scheduler
+    iterations = getattr(schedule, "total_iters", None) or getattr(schedule, "total_steps", 0)
+    steps = getattr(schedule, "T_max", None) or iterations // len(trainer.data_loader)
     assert steps == 40

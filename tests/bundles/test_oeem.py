@@ -20,7 +20,7 @@ from camtools.patches import PatchGrid
 from camtools.scores.metrics_csv import read_metrics
 from camtools.scores.pooled import read_pooled
 from camtools.transforms import PrepareVolumed
-from tests.bundles.conftest import OEEM, UMCAM, Bundle, infer, train
+from tests.bundles.conftest import OEEM, UMCAM, Bundle, infer, train, without_settings
 from tests.bundles.files import prepared_slices, values, write_photographs
 
 NETWORK = {"in_channels": 1, "width": OEEM.tiny["width"], "norm": "group"}
@@ -59,7 +59,8 @@ def test_files_hold_the_class_maps_and_the_largest_present_class(trained: Path, 
 
 
 def test_prediction_is_the_mean_over_mirror_images_and_windows(trained: Path, dataset: Path, tmp_path: Path) -> None:
-    masks = infer(OEEM, dataset, tmp_path, trained / "models", crop_size=[40, 40])
+    models = without_settings(trained / "models", tmp_path / "models")
+    masks = infer(OEEM, dataset, tmp_path, models, crop_size=[40, 40])
     network = trained_segmenter(trained)
     for item in load_datalist(dataset, "test"):
         slices = normalized(item["image"])
@@ -122,16 +123,6 @@ def test_paper_overlay_has_the_papers_schedule() -> None:
         "oeem",
     )
     assert parser["methods#oeem#weighting"] == "loss_norm"
-
-
-def test_other_backbone(dataset: Path, tmp_path: Path) -> None:
-    lite = {"architecture": "efficientnet_lite0", "width": 1.0, "pyramid_channels": 16, "norm": "batch"}
-    run = train(OEEM, dataset, tmp_path, **lite, classifier_epochs=1, segmenter_epochs=1, scales=[1.0])
-    assert (run / "report.html").is_file()
-    state = torch.load(tmp_path / "models/model.pt", weights_only=True)
-    assert any(key.startswith("deep.stage8") for key in state)
-    masks = infer(OEEM, dataset, tmp_path / "out", tmp_path / "models", **lite)
-    assert len(list(masks.rglob("*.nii.gz"))) == 2
 
 
 def test_runs_share_their_pseudo_masks_and_panels(trained: Path, dataset: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_given_tags_instead_of_masks_no_cache_and_workers_change_no_weight(
     assert list((trained / "run/cache").glob("*.npy"))
     train(bundle, tmp_path / "data", tmp_path, run=trainings, cache_dir="$None", num_workers=2)
     assert not (tmp_path / "run/cache").exists()
-    for name in bundle.models:
+    for name in [name for name in bundle.models if name.endswith(".pt")]:
         states = [torch.load(folder / "models" / name, weights_only=True) for folder in (trained, tmp_path)]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -145,6 +145,8 @@ def test_every_method_runs_and_they_compare(bundle: Bundle, dataset: Path, tmp_p
 
 @pytest.mark.parametrize("overlay", ["paper.yaml", "small.yaml", "multi_gpu_train.yaml"])
 def test_overlays_change_ids_that_exist(bundle: Bundle, overlay: str) -> None:
+    if not (bundle.configs / overlay).is_file():
+        pytest.skip(f"the bundle {bundle.name} has no paper")
     parser = ConfigParser()
     parser.read_config(bundle.files("train.yaml"))
     names = [name for name in ConfigParser.load_config_file(bundle.configs / overlay) if name != "finalize"]
@@ -160,7 +162,10 @@ def in_template(parser: ConfigParser, name: str) -> bool:
 
 
 def test_small_overlay_runs(bundle: Bundle, dataset: Path, tmp_path: Path) -> None:
-    run = train(bundle, dataset, tmp_path, "small.yaml", **bundle.short, pixel_size=0.5)
+    small = {"architecture": "efficientnet_lite0", "width": 1.0, "pretrained": False}  # the weights are in a package
+    if "architecture" in bundle.tiny or "width" not in bundle.tiny:
+        small = {}
+    run = train(bundle, dataset, tmp_path, "small.yaml", **bundle.short, **small, pixel_size=0.5)
     assert nib.load(next((run / "predictions").rglob("*.nii.gz"))).shape == (32, 36, 6)
 
 

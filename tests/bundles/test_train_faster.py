@@ -23,7 +23,9 @@ from tests.bundles.conftest import BUNDLES, OEEM, REPOSITORY, UMCAM, Bundle, inf
 
 PAGE = REPOSITORY / "docs/how_to_train_faster.md"
 BY_NAME = {bundle.name: bundle for bundle in BUNDLES}
-FAST = {"classifier#trained_network#pretrained": False, "classifier_epochs": 1, "segmenter_epochs": 1}
+FAST = {"architecture": "efficientnet_lite0", "width": 1.0, "classifier_epochs": 1, "segmenter_epochs": 1}
+SCRATCH = {"pretrained": False, "norm": "frozen", "unit_images": True}  # as with the weights, which take a package
+STRIDES = {"umcam": (16, 8), "ltgradcam": (16, 8), "cfdcam": (32, 16), "oeem": (32, 8)}  # of training, of maps
 
 
 def overlay(folder: Path, name: str, bundle: str) -> str:
@@ -49,46 +51,39 @@ def maps_of(run: Path) -> list[np.ndarray]:
     return [nib.load(path).get_fdata() for path in sorted((run / "pseudo_labels").rglob("*_cam.nii.gz"))]
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", STRIDES)
 def test_maps_at_another_stride_than_the_training(name: str, dataset: Path, tmp_path: Path) -> None:
-    bundle = BY_NAME[name]
-    file = overlay(tmp_path, "strides.yaml", name)
-    strides = yaml.safe_load(Path(file).read_text())
+    bundle, (coarse, fine) = BY_NAME[name], STRIDES[name]
+    strides = {"training_stride": coarse, "output_stride": fine}
     knobs = bundle.short | ({"image_size": [64, 64]} if "image_size" in bundle.tiny else {})
-    run = train(bundle, dataset, tmp_path, file, **knobs)
+    run = train(bundle, dataset, tmp_path, **knobs | strides)
     assert (run / "report.html").is_file()
     parser = ConfigParser()
-    parser.read_config(bundle.files("train.yaml", file))
-    parser.update(bundle.tiny)
+    parser.read_config(bundle.files("train.yaml"))
+    parser.update(bundle.tiny | strides)
     trained = parser.get_parsed_content("classifier#trained_network")
     read = parser.get_parsed_content("classifier#network")
-    assert (trained.smallest, read.smallest) == (strides["training_stride"], strides["output_stride"])
+    assert (trained.smallest, read.smallest) == (coarse, fine)
     state = torch.load(run / "classifier/model.pt", weights_only=True)
     read.load_state_dict(state)
     trained.load_state_dict(state)
     before, checkpoint = maps_of(run), (run / "classifier/checkpoint.pt").stat().st_mtime_ns
     knobs |= {"run": ["@check", *(["@pretrain"] if name == "cfdcam" else []), "@classify", "@pseudo_label"]}
-    train(bundle, dataset, tmp_path, file, **knobs, output_stride=strides["training_stride"])
+    train(bundle, dataset, tmp_path, **knobs, training_stride=coarse, output_stride=coarse)
     after = maps_of(run)
     assert (run / "classifier/checkpoint.pt").stat().st_mtime_ns == checkpoint
     assert len(before) == len(after) > 0
-    assert not all(np.array_equal(fine, coarse) for fine, coarse in zip(before, after, strict=True))
+    assert not all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
 
 def test_fast_classifier(dataset: Path, tmp_path: Path) -> None:
     file = overlay(tmp_path, "fast_classifier.yaml", "umcam")
-    run = train(UMCAM, dataset, tmp_path, file, **FAST)
+    run = train(UMCAM, dataset, tmp_path, file, **FAST | SCRATCH)
     network = EfficientNetLite0CAM(in_channels=1, norm="frozen", unit_images=True)
     network.load_state_dict(torch.load(tmp_path / "models/classifier.pt", weights_only=True))
     assert (run / "report.html").is_file()
-    gated = infer(
-        UMCAM,
-        dataset,
-        tmp_path / "out",
-        tmp_path / "models",
-        overlay(tmp_path, "fast_inference.yaml", "umcam"),
-        gate=True,
-    )
+    knobs = {"architecture": "efficientnet_lite0", "width": 1.0, "pretrained": True, "gate": True}
+    gated = infer(UMCAM, dataset, tmp_path / "out", tmp_path / "models", **knobs)
     assert len(list(gated.rglob("*.nii.gz"))) == 2
 
 
@@ -99,7 +94,7 @@ def test_the_benchmark_runs_the_overlay_of_the_page(tmp_path: Path) -> None:
 
 def test_network_of_the_fast_overlay_trains_at_stride_32(dataset: Path, tmp_path: Path) -> None:
     file = overlay(tmp_path, "fast_classifier.yaml", "umcam")
-    run = trainer_of(UMCAM, "classifier#trainer", dataset, tmp_path / "run", file, **FAST)
+    run = trainer_of(UMCAM, "classifier#trainer", dataset, tmp_path / "run", file, **FAST | SCRATCH)
     assert run.bare_network.smallest == 32
     assert run.evaluator is not None
     assert run.evaluator.network is run.network

@@ -17,10 +17,17 @@ from monai.bundle import ConfigParser
 
 from camtools.data import load_datalist
 from camtools.engine.ablation import run_methods
+from camtools.scores.metrics_csv import read_metrics
+from camtools.thresholds import CANDIDATES
 from tests.bundles.conftest import UMCAM, Bundle, command, infer, train
 from tests.bundles.test_inference import bright
 from tests.bundles.test_train import stamps
 from tests.conftest import blob_volume, write_volume
+from tests.reference.thresholds import reference_search_dice
+
+
+def values(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
 
 
 @pytest.fixture
@@ -37,6 +44,58 @@ def test_changed_loss_retrains_the_segmenter_alone(own_trained: Path, dataset: P
     assert stamps(run / "classifier") | stamps(run / "pseudo_labels") == before
     assert (run / "segmenter.old-1/model.pt").is_file()
     assert (run / "predictions.old-1").is_dir()
+
+
+def learns_from_the_masks_of_its_maps(run: Path, dataset: Path) -> None:
+    """The threshold of a run is that of a slow search, and its segmenter gets the maps at that threshold."""
+    threshold = json.loads((run / "pseudo_masks/threshold.json").read_text())["threshold"]
+    maps, truth = [], []
+    for item in load_datalist(dataset, "validation"):
+        mask = torch.from_numpy(values(Path(item["label"])) > 0).movedim(-1, 0)
+        cam = torch.from_numpy(values(run / f"pseudo_labels/{item['case']}_cam.nii.gz")).movedim(-1, 0)
+        maps.append(cam[mask.flatten(1).any(1), None])
+        truth.append(mask[mask.flatten(1).any(1), None])
+    assert threshold == reference_search_dice(torch.cat(maps), torch.cat(truth), list(CANDIDATES))
+    for item in load_datalist(dataset, "training"):
+        mask = values(run / f"pseudo_masks/{item['case']}_mask.nii.gz")
+        np.testing.assert_array_equal(mask, values(run / f"pseudo_labels/{item['case']}_cam.nii.gz") > threshold)
+        assert mask[..., [2, 3]].any()
+        assert not mask[..., [0, 1, 4, 5]].any(), "slices tagged 0"
+
+
+def test_baselines_learn_from_masks_at_the_searched_threshold(dataset: Path, tmp_path: Path) -> None:
+    overrides = UMCAM.tiny | UMCAM.short | {"dataset_dir": str(dataset), "export_dir": str(tmp_path / "models")}
+    runs = run_methods(UMCAM.files("train.yaml"), tmp_path, ["gradcam", "average", "umcam", "spl"], overrides)
+    for run in runs[:3]:
+        learns_from_the_masks_of_its_maps(run, dataset)
+        manifest = json.loads((run / "manifest.json").read_text())
+        assert manifest["stages"]["threshold"]["status"] == "done"
+        page = (run / "report.html").read_text()
+        assert 'role="columnheader">Pseudo-mask<' in page
+        assert 'role="columnheader">Seeds<' not in page
+    assert not (runs[3] / "pseudo_masks").exists()
+    # spl has the maps of umcam, and its scores search the threshold at the end
+    pseudo_masks = [[row for row in read_metrics(run / "metrics.csv") if row.output == "pseudo_mask"] for run in runs]
+    assert pseudo_masks[2] == pseudo_masks[3]
+    networks = [torch.load(run / "segmenter/model.pt", weights_only=True) for run in runs]
+    name = next(iter(networks[0]))
+    assert not torch.equal(networks[2][name], networks[3][name])
+
+
+def test_baseline_with_other_maps_is_done_again(dataset: Path, tmp_path: Path) -> None:
+    options = UMCAM.short | {"method": "gradcam"}
+    run = train(UMCAM, dataset, tmp_path, **options)
+    before = stamps(run)
+    train(UMCAM, dataset, tmp_path, **options)
+    assert stamps(run) == before
+    case = load_datalist(dataset, "training")[0]["case"]
+    (run / f"pseudo_masks/{case}_mask.nii.gz").unlink()
+    train(UMCAM, dataset, tmp_path, **options)
+    learns_from_the_masks_of_its_maps(run, dataset)
+    train(UMCAM, dataset, tmp_path, **options, **{"pseudo_labels#cam#_target_": "camtools.cams.LayerCAM"})
+    learns_from_the_masks_of_its_maps(run, dataset)
+    assert (run / "pseudo_masks.old-1/threshold.json").is_file()
+    assert (run / "segmenter.old-1/model.pt").is_file()
 
 
 def test_full_supervision_needs_no_classifier(dataset: Path, tmp_path: Path) -> None:
