@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from camtools.data.case_names import output_file
+from camtools.data.channels import shown_channels
 from camtools.data.geometry import voxel_spacing
 from camtools.report.cells import windowed
 from camtools.report.content import RunContent
@@ -63,7 +64,7 @@ def read_case(run: RunContent, case: str) -> CaseSlices:
     photograph = run.is_photograph(case)
     axis = _slice_axis(run, row)
     image = read_prepared(Path(row["image"]), axis)
-    notes: list[str] = []
+    notes = [note for note in [run.channels_note(case)] if note]
     volumes = _read_layers(_layer_files(run, case), image, axis, notes)
     weights = [_object_per_slice(volumes, keys, image) for keys in (("prediction", "truth"), ("pseudo_label", "map"))]
     chosen = choose_slices(image.shape[-1], weights[0])
@@ -72,7 +73,7 @@ def read_case(run: RunContent, case: str) -> CaseSlices:
     def shown(volume: Array) -> Array:
         return np.stack([to_display(volume[..., index], photograph) for index in chosen])
 
-    channels = [shown(channel) for channel in _windowed(image.numpy(), photograph)]
+    channels = [shown(channel) for channel in _windowed(shown_channels(image.numpy()), photograph)]
     return CaseSlices(
         case=case,
         split=str(row.get("split", "")),
@@ -116,7 +117,9 @@ def _spread(indices: Array, most: int) -> list[int]:
 
 
 def _layer_files(run: RunContent, case: str) -> dict[str, Path | None]:
-    labels = (output_file(run.pseudo_labels, case, f"_{name}.nii.gz") for name in ("spl", "mask"))
+    labels = [output_file(run.pseudo_labels, case, f"_{name}.nii.gz") for name in ("spl", "mask")]
+    if run.pseudo_masks is not None:
+        labels = [output_file(run.pseudo_masks, case, "_mask.nii.gz")]
     return {
         "map": output_file(run.pseudo_labels, case, "_cam.nii.gz"),
         "pseudo_label": next((path for path in labels if path.is_file()), None),
@@ -162,5 +165,7 @@ def _size(image: MetaTensor) -> tuple[int, int]:
 
 
 def _windowed(image: Array, photograph: bool) -> Array:
-    """Intensities in [0, 1]: photographs of 8 bits as they are."""
-    return windowed(image, (0, 255) if photograph and image.max() <= 255 else None)
+    """Intensities in [0, 1]: photographs of 8 bits as they are, each channel of a volume in a window of its own."""
+    if photograph:
+        return windowed(image, (0, 255) if image.max() <= 255 else None)
+    return np.stack([windowed(channel) for channel in image])

@@ -42,6 +42,7 @@ class RunContent:
         histories: ``history.json`` by name of the network, for the networks that the run's configuration trains.
         panels: the cases of the contact sheet; cases whose file cannot be read are named in the note.
         pseudo_labels: folder of the maps and pseudo-labels, which may be that of another run.
+        pseudo_masks: folder of the masks of the step threshold; None where the segmenter does not learn from them.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class RunContent:
     histories: Mapping[str, Part[list[dict[str, float]]]]
     panels: Part[list[Panel]]
     pseudo_labels: Path
+    pseudo_masks: Path | None
 
     def dataset_row(self, case: str) -> dict[str, Any]:
         """What the dataset check found about one case; empty where it is not listed."""
@@ -69,6 +71,15 @@ class RunContent:
     def is_photograph(self, case: str) -> bool:
         """Whether the case is a 2D image without patient axes."""
         return is_photograph(self.dataset_row(case).get("image", ""))
+
+    def channels_note(self, case: str) -> str:
+        """What pictures show of a volume of several channels; empty for one channel and for photographs."""
+        channels = self.dataset_row(case).get("channels", 1)
+        if self.is_photograph(case) or channels == 1:
+            return ""
+        if channels == 3:
+            return "Pictures show the 3 channels of the image as red, green and blue."
+        return f"Pictures show the first of {channels} channels of the image."
 
     def dice(self, case: str) -> float | None:
         """Dice of a case's prediction, 0..1; None where it was not scored."""
@@ -103,7 +114,16 @@ def read_run(folder: str | Path) -> RunContent:
         # runs that share their pseudo-labels share the panels as well, in that stage's folder
         panels=_panels(next((path for path in (shared / "panels", root / "panels") if path.is_dir()), root / "panels")),
         pseudo_labels=shared if shared != root and shared.is_dir() else root / "pseudo_labels",
+        pseudo_masks=root / "pseudo_masks" if _thresholds_maps(manifest.content) else None,
     )
+
+
+def _thresholds_maps(manifest: dict[str, Any] | None) -> bool:
+    """Whether the method of the run has the step threshold; the folder may hold masks of another method."""
+    config = (manifest or {}).get("config") or {}
+    methods = config.get("methods")
+    chosen = methods.get(config.get("method")) if isinstance(methods, dict) else None
+    return "threshold" in config and isinstance(chosen, dict) and chosen.get("labels") == ["mask"]
 
 
 def _read(path: Path, step: str, reader: Callable[[Path], T]) -> Part[T]:

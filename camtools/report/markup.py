@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-__all__ = ["UNKNOWN", "data_uri", "name", "note", "scrolling", "section", "table", "text"]
+__all__ = ["UNKNOWN", "data_uri", "name", "note", "scrolling", "section", "table", "text", "warning"]
 
 UNKNOWN = "-"
 
@@ -34,6 +34,11 @@ def name(value: Any) -> str:
 def note(message: str) -> str:
     """A paragraph that says what is missing."""
     return f'<p class="note">{text(message)}</p>'
+
+
+def warning(message: str) -> str:
+    """A paragraph on a result that must not be used as it is."""
+    return f'<p class="note warning">{text(message)}</p>'
 
 
 def section(identifier: str, heading: str, body: str) -> str:

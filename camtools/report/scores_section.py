@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camtools.report.content import RunContent
-from camtools.report.markup import UNKNOWN, note, table
+from camtools.report.markup import UNKNOWN, note, table, warning
 from camtools.report.summaries import (
     OUTPUT_NAMES,
     SCORES,
@@ -17,6 +17,7 @@ from camtools.report.summaries import (
 )
 from camtools.report.viewer import Views
 from camtools.report.viewer_section import view_link
+from camtools.scores.collapsed import collapse_warning
 from camtools.scores.metrics_csv import MetricsRow
 from camtools.scores.pooled import PooledRow
 
@@ -35,7 +36,17 @@ def scores_section(run: RunContent, views: Views) -> str:
     if not run.metrics.content:
         return note(run.metrics.note or "metrics.csv holds no scores: no item has a mask to compare with.")
     rows = run.metrics.content
-    return _means(rows) + _pooled(run.pooled.content or []) + _cases(rows, views)
+    return _collapsed(run, rows) + _means(rows) + _pooled(run.pooled.content or []) + _cases(rows, views)
+
+
+def _collapsed(run: RunContent, rows: Sequence[MetricsRow]) -> str:
+    """Warnings on splits whose predictions find nothing."""
+    method = str((run.manifest.content or {}).get("method") or run.folder.resolve().name)
+    warnings = []
+    for split in dict.fromkeys(row.split for row in rows):
+        own = [row for row in rows if row.split == split]
+        warnings.append(collapse_warning(own, run.folder / "predictions", method))
+    return "".join(warning(message) for message in warnings if message)
 
 
 def _means(rows: Sequence[MetricsRow]) -> str:

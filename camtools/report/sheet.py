@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,18 +99,29 @@ def write_sheet(rows: Sequence[SheetRow], path: str | Path, legend: Mapping[str,
 
 def _row(run: RunContent, panel: Panel) -> SheetRow:
     split = str(run.dataset_row(panel.case).get("split", ""))
-    notes: list[str] = []
+    notes = [note for note in [run.channels_note(panel.case)] if note]
     prediction = _mask(output_file(run.folder / "predictions", panel.case, ".nii.gz"), panel, "prediction", notes)
     truth_file = run.truth_file(panel.case)
     truth = None if truth_file is None else _mask(truth_file, panel, "mask", notes)
+    if run.pseudo_masks is not None:
+        panel = _with_pseudo_mask(panel, output_file(run.pseudo_masks, panel.case, "_mask.nii.gz"), notes)
     cells = draw_cells(panel, prediction, truth, run.is_photograph(panel.case))
     return SheetRow(panel.case, split, panel.slice_index, run.dice(panel.case), cells, tuple(notes))
 
 
+def _with_pseudo_mask(panel: Panel, path: Path, notes: list[str]) -> Panel:
+    """The panel with the pseudo-mask, and without the seed-derived label, from which this method does not learn."""
+    unused = ("spl", "foreground_seeds", "background_seeds")
+    arrays = {name: array for name, array in panel.arrays.items() if name not in unused}
+    mask = _mask(path, panel, "pseudo-mask", notes)
+    return replace(panel, arrays=arrays if mask is None else arrays | {"mask": mask})
+
+
 def _mask(path: Path, panel: Panel, kind: str, notes: list[str]) -> NDArray[np.bool_] | None:
     if not path.is_file():
-        is_prediction = kind == "prediction"
-        notes.append("No prediction: the step predict writes it." if is_prediction else f"No mask: {path} is missing.")
+        steps = {"prediction": "predict", "pseudo-mask": "threshold"}
+        why = f"the step {steps[kind]} writes it." if kind in steps else f"{path} is missing."
+        notes.append(f"No {kind}: {why}")
         return None
     try:
         return mask_on_panel(path, panel)

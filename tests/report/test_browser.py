@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,10 @@ from PIL import Image
 
 from camtools.data.files import write_json
 from camtools.report import write_report
+from tests.browsers import chromium, wait_until
 from tests.conftest import write_volume
 from tests.report_runs import SHAPE, SLICE, corner_mask, make_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it drives the browser")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install it to test the page")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 RIGHT, FRONT = 18.5 / 24, 1 - 15.5 / 20  # middle of the mask, as shares of the picture's width and height
 
 
@@ -46,10 +40,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 class Reader:
@@ -63,7 +55,7 @@ class Reader:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url.split(":")[0]))
         page.goto(address)
-        page.wait_for_function("document.getElementById('picture').ariaLabel")
+        wait_until(lambda: page.get_attribute("#picture", "aria-label"), what="the first picture")
 
     @property
     def label(self) -> str:
@@ -74,7 +66,7 @@ class Reader:
         """Do something to the picture and wait until it is drawn."""
         before = self.label
         action()
-        self.page.wait_for_function("before => document.getElementById('picture').ariaLabel !== before", arg=before)
+        wait_until(lambda: self.label != before, what="another picture")
         return self.label
 
     def pixels(self) -> np.ndarray:
@@ -135,7 +127,7 @@ def test_wheel_beside_the_picture_scrolls_the_page(reader: Reader) -> None:
     place = reader.page.evaluate("scrollY")
     reader.page.hover("#viewer-help")
     reader.page.mouse.wheel(0, 120)
-    reader.page.wait_for_function("place => scrollY > place", arg=place)
+    wait_until(lambda: reader.page.evaluate("scrollY") > place, what="scrolling")
     assert "Slice 5 of 6" in reader.label
 
 
@@ -211,7 +203,7 @@ def test_photograph_has_no_slices(reader: Reader) -> None:
     place = reader.page.evaluate("scrollY")
     reader.page.hover("#picture")
     reader.page.mouse.wheel(0, 120)
-    reader.page.wait_for_function("place => scrollY > place", arg=place)
+    wait_until(lambda: reader.page.evaluate("scrollY") > place, what="scrolling")
 
 
 def test_slices_that_are_left_out_are_named(reader: Reader) -> None:

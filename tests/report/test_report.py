@@ -227,6 +227,17 @@ def test_panels_of_shared_pseudo_labels_are_found(run: Path, tmp_path: Path) -> 
     assert len(read_run(run).panels.content or []) == 2
 
 
+def test_predictions_that_find_nothing_are_named(run: Path) -> None:
+    assert "find nothing" not in page_of(run).words
+    metrics = run / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("test,prediction,case_2,,0.75", "test,prediction,case_2,,0.0"))
+    words = page_of(run).words
+    assert (
+        words.count("Warning: the predictions of umcam+spl find nothing: their mean Dice is 0.0 % over the 1 test") == 1
+    )
+    assert "validation volumes that show" not in words
+
+
 def test_pooled_scores_have_a_table_of_their_own(run: Path) -> None:
     assert "mIoU" not in page_of(run).words
     names = "split,output,images,miou,dice,f1,precision,recall,object_dice,object_f1"

@@ -14,6 +14,7 @@ from camtools.report.case_slices import CaseSlices, choose_slices, read_case
 from camtools.report.cells import BACKGROUND_COLOUR, FOREGROUND_COLOUR
 from camtools.report.content import read_run
 from camtools.report.overlays import draw_layer, draw_slice
+from camtools.report.sheet import sheet_rows
 from tests.conftest import oblique_affine, write_volume
 from tests.report_runs import SHAPE, SLICE, change_rows, corner_mask, make_run
 
@@ -42,6 +43,26 @@ def test_case_has_all_slices_and_layers(run: Path) -> None:
     assert truth[[0, 1, 2, 3, 5]].sum() == 0
     assert np.array_equal(truth[SLICE], corner_mask()[..., SLICE].T[::-1])
     assert found.layers["map"].max() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "note"), [(4, (6, 20, 24), "first of 4"), (3, (6, 20, 24, 3), "red, gr")]
+)
+def test_several_channels_are_shown_as_the_notes_say(
+    run: Path, channels: int, shape: tuple[int, ...], note: str
+) -> None:
+    path = run / "data/case_1.nii.gz"
+    image = np.stack([corner_mask() * (1 + number) for number in range(channels)], axis=-1)
+    image[..., 1] = 1 - corner_mask()
+    write_volume(run / "image.nii.gz", image)
+    content = change_rows(run, "case_1", image=str(run / "image.nii.gz"), label=str(path), channels=channels)
+    found = read_case(content, "case_1")
+    assert found.images.shape == shape
+    first = found.images if channels == 4 else found.images[..., 0]
+    assert np.array_equal(first[SLICE] > 0.5, corner_mask()[..., SLICE].T[::-1] > 0)
+    assert note in found.notes[0]
+    row = next(row for row in sheet_rows(content) if row.case == "case_1")
+    assert note in row.notes[0]
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "SRA", "IAL", "PSR", "AIL"])
@@ -127,6 +148,21 @@ def test_mask_is_the_pseudo_label_of_methods_without_probabilities(run: Path, tm
     found = read_case(read_run(run), "case_1")
     assert found.layers["pseudo_label"].max() == 1
     assert found.layers["map"].max() == 0.5
+
+
+def test_masks_of_the_step_threshold_are_the_pseudo_labels_of_a_baseline(run: Path) -> None:
+    write_volume(run / "pseudo_masks/case_1_mask.nii.gz", corner_mask())
+    manifest = json.loads((run / "manifest.json").read_text())
+    methods = {"gradcam": {"labels": ["mask"]}, "spl": {"labels": ["cam", "spl"]}}
+    # masks of an earlier method may lie in the folder
+    for method, pseudo_label, columns in (("gradcam", 1, {"Pseudo-mask"}), ("spl", 0.5, {"Seeds", "Pseudo-label"})):
+        manifest["config"] |= {"threshold": {}, "methods": methods, "method": method}
+        write_json(manifest, run / "manifest.json")
+        found = read_run(run)
+        assert read_case(found, "case_1").layers["pseudo_label"].max() == pseudo_label
+        row = sheet_rows(found)[0]
+        assert set(row.cells) & {"Pseudo-mask", "Seeds", "Pseudo-label"} == columns
+        assert row.notes == ()
 
 
 def test_slices_of_a_long_volume() -> None:
