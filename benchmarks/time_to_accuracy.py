@@ -2,7 +2,7 @@
 
     python benchmarks/time_to_accuracy.py before              # UM-CAM's classifier and schedule, built-in phantoms
     python benchmarks/time_to_accuracy.py after               # with the overlay fast_classifier.yaml beside this file
-    python benchmarks/time_to_accuracy.py before --data DIR   # a dataset.json with masks or tags; small.yaml is added
+    python benchmarks/time_to_accuracy.py before --data DIR   # a dataset.json with masks or tags, at 128 x 128 pixels
     python benchmarks/time_to_accuracy.py after --data DIR --set pixel_size=1.3333 'image_size=[192, 192]'
 
 ``--sizes '{1: 0.5, 2: 1.0}'`` halves the images in epoch 1. Every epoch is validated, at full size. A row is printed,
@@ -70,8 +70,6 @@ class Rows:
 def trainer_of(options: argparse.Namespace, folder: str) -> NetworkTrainer:
     """The trainer of the bundle's stage ``classify``."""
     files = [BUNDLE / "configs/train.yaml"]
-    if options.data is not None:
-        files.append(BUNDLE / "configs/small.yaml")
     if options.run == "after":
         files.append(OVERLAY)
     parser = ConfigParser()
@@ -80,6 +78,7 @@ def trainer_of(options: argparse.Namespace, folder: str) -> NetworkTrainer:
     settings |= {"device": options.device, "seed": options.seed, "validation_interval": 1}
     if options.data is not None:
         settings |= {"dataset_dir": str(options.data), "min_area_fraction": options.min_area_fraction}
+        settings |= {"pixel_size": 2.0, "image_size": [128, 128]}
     if options.sizes:
         settings["classifier#augmentation#sizes"] = options.sizes
     for setting in options.set:

@@ -28,10 +28,20 @@ python_use_unqualified_type_names = True
 
 nitpicky = True  # a link to nothing is an error
 nitpick_ignore = [
+    ("py:class", "camtools.cams.mirrored._Maps"),
     ("py:class", "camtools.data.samples.BatchTransform"),
     ("py:class", "camtools.data.samples.VolumeSamples"),
     ("py:class", "camtools.data.stored_slices.StoredSlices"),
+    ("py:class", "camtools.scores.classifier.TrainedClassifier"),
+    ("py:class", "camtools.tuning.maps.SpooledMaps"),
+    ("py:class", "camtools.tuning.scores.ScoreTable"),
+    ("py:class", "camtools.tuning.search.Fold"),
+    ("py:class", "camtools.tuning.slices.SliceKey"),
+    ("py:class", "camtools.tuning.statistics.MeanInterval"),
+    ("py:class", "tuple[str"),
     ("py:exc", "FolderInUseError"),
     ("py:exc", "StorageError"),
+    ("py:obj", "typing.Literal['none'"),
+    ("py:obj", "typing.Literal['otsu'"),
 ]
 nitpick_ignore_regex = [("py:class", r"(collections\.abc|monai|numpy|os|pathlib|torch)\..*")]
