@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _PARTS = (
     "augment cams cli crf data engine fusion geodesic label losses metrics networks patches precision process report "
-    "scores seeds tag thresholds transforms"
+    "scores seeds sharing tag thresholds transforms tuning"
 )
 
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submodules=_PARTS.split())
