@@ -24,7 +24,7 @@ def test_grids_equal_the_dilated_convolution(dilation: int, batch: int) -> None:
 @pytest.mark.parametrize("stride", [8, 16])
 def test_maps_of_a_single_image_are_read(stride: int) -> None:
     torch.manual_seed(0)
-    # in double precision: gradients of a network of random weights jump where rounding moves a value over a ReLU6's edge
+    # double precision: where rounding moves a value over an edge of ReLU6, a gradient jumps
     network = EfficientNetLite0CAM(in_channels=1, output_stride=stride).double().eval()
     images = torch.rand(3, 1, 64, 96, dtype=torch.float64)
     cam = LayerCAM(network, network.cam_layers)
