@@ -121,7 +121,7 @@ AUTO = Bundle(
         "segmenter_epochs": 2,
         "device": "cpu",
     },
-    network="camtools.networks.EfficientNetLite0UNet",
+    network="camtools.networks.Ensemble",
     stages=("check", "classify", "tune", "pseudo_label", "segment", "self_train", "finish", "predict", "evaluate"),
     models=("choice.json", "classifier.pt", "finish.json", "model.pt"),
     pseudo_labels=("cam", "mask"),
