@@ -47,8 +47,9 @@ class NetworkTrainer(SupervisedTrainer):
     After every epoch, ``folder/checkpoint.pt`` holds the state of network, optimizer and schedule, and :meth:`run`
     continues from it. If it is damaged, the training starts again, with a warning. Seed and epoch fix all random draws,
     so a resumed training ends with the same weights as an uninterrupted one. ``folder/model.pt`` holds the weights of
-    the epoch with the best key metric of ``evaluator`` (without an evaluator, of the last epoch). ``history.json``
-    holds the curves, and ``tensorboard/`` the same values as scalars.
+    the epoch with the best key metric of ``evaluator`` (without an evaluator, of the last epoch). Of epochs with equal
+    metrics, the last one is kept, since the schedule has lowered its learning rate most. ``history.json`` holds the
+    curves, and ``tensorboard/`` the same values as scalars.
 
     Args:
         device: where to train.
@@ -245,7 +246,7 @@ class NetworkTrainer(SupervisedTrainer):
             evaluator.run(self.state.epoch)
         metrics = {key: float(value) for key, value in evaluator.state.metrics.items()}
         key_metric = metrics[evaluator.state.key_metric_name]
-        if key_metric > self.best["metric"]:
+        if key_metric >= self.best["metric"]:
             weights = {key: value.detach().clone() for key, value in self._weights().items()}
             self.best = {"metric": key_metric, "weights": weights}
         return metrics

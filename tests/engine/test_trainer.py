@@ -102,9 +102,17 @@ def test_finished_training_run_again_changes_nothing(blob_dataset: Path, tmp_pat
     assert torch.equal(weights(tmp_path / "model.pt"), before)
 
 
-def test_best_epoch_is_kept_and_exported(blob_dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scores", "best"), [([0.2, 0.9, 0.5], 2), ([0.9, 0.9, 0.5], 2), ([1.0, 1.0, 1.0], 3), ([0.0, math.nan, 0.0], 3)]
+)
+def test_best_epoch_is_kept_and_exported(blob_dataset: Path, tmp_path: Path, scores: list[float], best: int) -> None:
     run = trainer(blob_dataset, tmp_path / "run", epochs=3, export_path=tmp_path / "models/model.pt")
     run.evaluator = evaluator(blob_dataset, run.bare_network)
+
+    def score(engine: SupervisedEvaluator) -> None:
+        engine.state.metrics["accuracy"] = scores[run.state.epoch - 1]
+
+    run.evaluator.add_event_handler(Events.COMPLETED, score)
     seen: dict[int, torch.Tensor] = {}
 
     def remember(engine: NetworkTrainer) -> None:
@@ -113,7 +121,7 @@ def test_best_epoch_is_kept_and_exported(blob_dataset: Path, tmp_path: Path) -> 
     run.add_event_handler(Events.EPOCH_COMPLETED, remember)
     run.run()
     history = json.loads((tmp_path / "run/history.json").read_text())
-    best = max(history, key=lambda row: row["accuracy"])["epoch"]
+    assert [row["accuracy"] for row in history] == pytest.approx(scores, nan_ok=True)
     torch.testing.assert_close(weights(tmp_path / "run/model.pt"), seen[best])
     assert torch.equal(weights(tmp_path / "models/model.pt"), weights(tmp_path / "run/model.pt"))
     assert any((tmp_path / "run/tensorboard").iterdir())
