@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+import torch
+from monai.metrics import compute_dice
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -44,9 +46,8 @@ def slice_dice(run: RunContent, case: str) -> list[float]:
     truth = slices_of(Path(row["label"]), axis)
     found = slices_of(output_file(run.folder / "predictions", case, ".nii.gz"), axis)
     positive = truth.mean(axis=1) > MIN_AREA_FRACTION
-    both = (truth & found).sum(axis=1)
-    sizes = truth.sum(axis=1) + found.sum(axis=1)
-    return [float(value) for value in (2 * both[positive] / sizes[positive])]
+    masks = [torch.from_numpy(mask[positive, np.newaxis]).float() for mask in (found, truth)]
+    return [float(dice) for dice in compute_dice(*masks)]
 
 
 def hours(run: RunContent) -> float:
