@@ -5,7 +5,7 @@ RUN := $(UV) run --quiet
 .PHONY: demo test lint docs gpu-check setup clean
 
 demo: setup ## the whole method on built-in phantoms, against the Grad-CAM baseline
-	@echo "Training UM-CAM+SPL and its Grad-CAM baseline on built-in phantoms: about 10 minutes on 2 slow cores."
+	@echo "Training UM-CAM+SPL and its Grad-CAM baseline on built-in phantoms: about 3 minutes on 2 fast cores."
 	$(RUN) camtools ablate bundles/umcam/configs/train.yaml --output-dir runs/demo --methods gradcam,umcam+spl
 
 test: setup lint ## lint, types, tests

@@ -32,7 +32,7 @@ def test_patch_tags_train_and_segment_colour_images(tmp_path: Path) -> None:
     assert rows == {(split, output) for split in ("validation", "test") for output in ("pseudo_mask", "prediction")}
     assert not (tmp_path / "models/choice.json").exists()
 
-    knobs = {"in_channels": 3, "intensity": "slice", "test_scales": [0.5]}
+    knobs = {"in_channels": 3, "intensity": "slice", "test_scales": [0.5], "members": 1}
     masks = infer(AUTO, data, tmp_path / "out", tmp_path / "models", **knobs)
     written = sorted(masks.rglob("*.nii.gz"))
     assert len(written) == 2
