@@ -79,6 +79,7 @@ def start(function: Callable[[], object], log: Path) -> int:
     pid = os.fork()
     if pid:
         return pid
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
     code = 1
     try:
         function()
