@@ -135,10 +135,12 @@ def test_training_that_ended_early_does_not_go_on(blob_dataset: Path, tmp_path: 
 
 
 def test_model_is_the_best_and_not_the_last(blob_dataset: Path, tmp_path: Path) -> None:
-    trainer(blob_dataset, tmp_path / "early", patience=2).run()
-    trainer(blob_dataset, tmp_path / "other", patience=1).run()
-    assert torch.equal(weights(tmp_path / "early", "model.pt"), weights(tmp_path / "other", "model.pt"))
-    assert not torch.equal(weights(tmp_path / "early", "model.pt"), weights(tmp_path / "early", "checkpoint.pt"))
+    trainer(blob_dataset, tmp_path / "early", patience=2).run()  # ends after epoch 4, the last of the best ones
+    trainer(blob_dataset, tmp_path / "later", patience=3).run()  # ends after epoch 5
+    best = weights(tmp_path / "early", "checkpoint.pt")
+    assert torch.equal(weights(tmp_path / "early", "model.pt"), best)
+    assert torch.equal(weights(tmp_path / "later", "model.pt"), best)
+    assert not torch.equal(weights(tmp_path / "later", "checkpoint.pt"), best)
 
 
 def test_patience_is_checked(blob_dataset: Path, tmp_path: Path) -> None:
