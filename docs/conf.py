@@ -28,16 +28,18 @@ python_use_unqualified_type_names = True
 
 nitpicky = True  # a link to nothing is an error
 nitpick_ignore = [
-    ("py:class", "camtools.cams.mirrored._Maps"),
+    ("py:class", "camtools.cams.averaged._Maps"),
     ("py:class", "camtools.data.samples.BatchTransform"),
     ("py:class", "camtools.data.samples.VolumeSamples"),
     ("py:class", "camtools.data.stored_slices.StoredSlices"),
+    ("py:class", "camtools.networks.ensemble.MemberParts"),
     ("py:class", "camtools.scores.classifier.TrainedClassifier"),
     ("py:class", "camtools.tuning.maps.SpooledMaps"),
     ("py:class", "camtools.tuning.scores.ScoreTable"),
     ("py:class", "camtools.tuning.search.Fold"),
     ("py:class", "camtools.tuning.slices.SliceKey"),
     ("py:class", "camtools.tuning.statistics.MeanInterval"),
+    ("py:class", "tuple[float"),
     ("py:class", "tuple[str"),
     ("py:exc", "FolderInUseError"),
     ("py:exc", "StorageError"),

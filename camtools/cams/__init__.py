@@ -6,6 +6,7 @@ activations and gradients out of a model: ``maps = GradCAM(model, layers=[...])(
 """
 
 from camtools.cams.ablation_cam import AblationCAM, ablation_cam
+from camtools.cams.averaged import AveragedMaps, MirroredMaps, MultiScaleMaps
 from camtools.cams.base import ActivationMap, GradientActivationMap
 from camtools.cams.cam import CAM, class_activation_map
 from camtools.cams.cfd_cam import CfdCAM, confidence_weights
@@ -14,7 +15,6 @@ from camtools.cams.grad_cam import GradCAM, grad_cam
 from camtools.cams.grad_cam_pp import GradCAMpp, grad_cam_pp
 from camtools.cams.layer_cam import LayerCAM, layer_cam
 from camtools.cams.lt_cam import LTActivationMap, LTFullGrad, LTGradCAM, LTLayerCAM
-from camtools.cams.mirrored import MirroredMaps
 from camtools.cams.patch_class_maps import PatchClassMaps, class_distribution
 from camtools.cams.score_cam import ScoreCAM, score_cam
 from camtools.cams.tokens import Tokens, channels_first, channels_last
@@ -25,6 +25,7 @@ __all__ = [
     "CAM",
     "AblationCAM",
     "ActivationMap",
+    "AveragedMaps",
     "CfdCAM",
     "FullGrad",
     "GradCAM",
@@ -36,6 +37,7 @@ __all__ = [
     "LTLayerCAM",
     "LayerCAM",
     "MirroredMaps",
+    "MultiScaleMaps",
     "PatchClassMaps",
     "ScoreCAM",
     "Tokens",

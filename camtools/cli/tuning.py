@@ -19,6 +19,8 @@ _Methods = Annotated[
     typer.Option(help="Maps, separated by commas; an unknown one lists them all. Default: all fast ones."),
 ]
 _Refinements = Annotated[str, typer.Option(help="Refinements of the best maps: crf, geodesic, or none.")]
+_Mirrored = Annotated[bool, typer.Option("--mirrored", help="Average maps over the slice and its two mirror images.")]
+_Scales = Annotated[str, typer.Option(help="Sizes of the slice over which maps are averaged, such as 1.0,1.25.")]
 _Sample = Annotated[int | None, typer.Option(help="Slices on which refinements are compared first; 0: all.")]
 _Maps = Annotated[int, typer.Option(help="Number of maps that are refined.")]
 _Finalists = Annotated[int, typer.Option(help="Number of refinements that are scored on all slices.")]
@@ -39,6 +41,8 @@ def tune(
     output_dir: _Folder,
     methods: _Methods = None,
     refinements: _Refinements = "crf,geodesic",
+    mirrored: _Mirrored = False,
+    scales: _Scales = "1.0",
     sample: _Sample = 32,
     maps: _Maps = 3,
     finalists: _Finalists = 4,
@@ -62,6 +66,8 @@ def tune(
         settings = TuningSettings(
             methods=DEFAULT_METHODS if methods is None else methods.split(","),
             refinements=chosen_refinements(refinements.split(",")),
+            mirrored=mirrored,
+            scales=_numbers(scales),
             sample=sample or None,
             maps=maps,
             finalists=finalists,
@@ -74,3 +80,10 @@ def tune(
         tuning = tune_masks(classifier, settings, target)
         write_tuning(tuning, output_dir)
         typer.echo(f"\n{format_tuning(tuning)}\n\nWrote choice.json, tuned.yaml and the tables: {output_dir}")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"scales: expected numbers separated by commas, found {text!r}. Give 1.0,1.25.") from None

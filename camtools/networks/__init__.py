@@ -4,7 +4,7 @@ from camtools.networks.by_name import cam_classifier, expected_intensities, usua
 from camtools.networks.cam_segmenter import CAMSegmenter
 from camtools.networks.contrastive import ContrastiveNetwork
 from camtools.networks.efficientnet_lite_cam import EfficientNetLite0CAM
-from camtools.networks.ensemble import Ensemble
+from camtools.networks.ensemble import Ensemble, members_of
 from camtools.networks.lite0_encoder import EfficientNetLite0Encoder
 from camtools.networks.lite0_unet import EfficientNetLite0UNet
 from camtools.networks.placement import place_network
@@ -26,6 +26,7 @@ __all__ = [
     "ResNet38",
     "cam_classifier",
     "expected_intensities",
+    "members_of",
     "place_network",
     "usual_norm",
 ]

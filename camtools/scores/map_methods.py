@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from camtools.cams import (
     CAM,
     AblationCAM,
+    AveragedMaps,
     CfdCAM,
     FullGrad,
     GradCAM,
@@ -23,6 +24,7 @@ from camtools.cams import (
     XGradCAM,
 )
 from camtools.fusion import layer_sum
+from camtools.networks import members_of
 
 __all__ = [
     "CAM_METHODS",
@@ -152,7 +154,7 @@ def build_cams(
 
     Args:
         names: keys of :data:`CAM_METHODS`; one given twice counts once.
-        classifier: network with ``cam_layers``.
+        classifier: network with ``cam_layers``; the maps of an ensemble are the means of those of its members.
         batch_size: images per pass; None chooses a number that is fast on the device.
         cfd_options: further arguments of :class:`camtools.cams.CfdCAM`, such as ``scoring_dtype`` and
             ``channel_share``, for the methods of :data:`CFD_METHODS`.
@@ -166,7 +168,12 @@ def build_cams(
     """
     chosen = checked_names("methods", names, CAM_METHODS)
     options = dict.fromkeys(CFD_METHODS, cfd_options or {})
-    return {name: CAM_METHODS[name](classifier, batch_size, **options.get(name, {})) for name in chosen}
+    made: dict[str, Cam] = {}
+    for name in chosen:
+        build = partial(CAM_METHODS[name], batch_size=batch_size, **options.get(name, {}))
+        cams = [build(member) for member in members_of(classifier)]
+        made[name] = cams[0] if len(cams) == 1 else AveragedMaps(cams)
+    return made
 
 
 def is_probability(cam: Cam) -> bool:

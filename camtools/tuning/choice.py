@@ -11,11 +11,12 @@ from typing import Any, Literal, get_args
 from camtools.crf import DenseCRF
 from camtools.data.errors import DataError
 from camtools.data.files import write_json
+from camtools.engine.records import read_json_object
 from camtools.scores.map_methods import MAP_CLASSES
 from camtools.thresholds import Rule, check_rule
 from camtools.tuning.fusions import FUSIONS
 
-__all__ = ["FORMAT", "MaskChoice", "Refinement", "read_choice", "write_choice"]
+__all__ = ["FORMAT", "MaskChoice", "Refinement", "checked_scales", "read_choice", "write_choice"]
 
 FORMAT = "camtools mask choice 1"
 """Value of ``format`` in the file of a choice."""
@@ -40,6 +41,7 @@ class MaskChoice:
             term is one half at the threshold (:func:`camtools.fusion.centre_at_threshold`). ``"geodesic"``: seeds of
             the thresholded map, grown by geodesic distance (:func:`camtools.geodesic.seed_pseudo_label`).
         mirrored: average the maps of the image and of its two mirror images (:class:`camtools.cams.MirroredMaps`).
+        scales: sizes of the image whose maps are averaged (:class:`camtools.cams.MultiScaleMaps`).
         options: further arguments of the class of activation maps, such as ``percentile``.
         parameters: arguments of :class:`camtools.crf.DenseCRF`, or ``alpha``, ``margin`` and ``passes`` of the
             geodesic refinement.
@@ -60,6 +62,7 @@ class MaskChoice:
     threshold: Rule = "otsu"
     refinement: Refinement = "none"
     mirrored: bool = False
+    scales: tuple[float, ...] = (1.0,)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -73,6 +76,7 @@ class MaskChoice:
         _check_name("refinement", self.refinement, get_args(Refinement))
         if not isinstance(self.mirrored, bool):
             raise ValueError(f"mirrored: expected true or false, found {self.mirrored!r}. Correct it.")
+        object.__setattr__(self, "scales", checked_scales(self.scales))
         check_rule(self.threshold)
         if isinstance(self.threshold, int | float):
             object.__setattr__(self, "threshold", float(self.threshold))
@@ -96,7 +100,7 @@ class MaskChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """The choice as JSON values, with its format."""
-        return {"format": FORMAT, **asdict(self), "layers": list(self.layers)}
+        return {"format": FORMAT, **asdict(self), "layers": list(self.layers), "scales": list(self.scales)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> MaskChoice:
@@ -126,7 +130,14 @@ class MaskChoice:
     @property
     def map_name(self) -> tuple[Any, ...]:
         """What the fused map depends on. Choices that differ in threshold and refinement alone have equal names."""
-        return (self.method, json.dumps(self.options, sort_keys=True), self.layers, self.fusion, self.mirrored)
+        return (
+            self.method,
+            json.dumps(self.options, sort_keys=True),
+            self.layers,
+            self.fusion,
+            self.mirrored,
+            self.scales,
+        )
 
 
 def write_choice(choice: MaskChoice, path: str | Path) -> None:
@@ -156,16 +167,30 @@ def read_choice(source: MaskChoice | Mapping[str, Any] | str | Path) -> MaskChoi
             f"Expected the choice of a tuning at {path}, found no such file. Write it: camtools tune, or correct the "
             "path."
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"Expected JSON in {path}, found another content ({error}). Write it again.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"Expected a choice (a JSON object) in {path}, found {type(content).__name__}. Write it again.")
+    content, why = read_json_object(path)
+    if content is None:
+        raise DataError(f"Expected a choice (a JSON object) in {path}, found another content ({why}). Write it again.")
     try:
         return MaskChoice.from_dict(content)
     except (ValueError, TypeError) as error:
         raise DataError(f"Expected a choice of camtools tune in {path}: {error}") from error
+
+
+def checked_scales(scales: object) -> tuple[float, ...]:
+    """Sizes relative to the image.
+
+    Raises:
+        ValueError: none, or one that is no positive number.
+
+    Example:
+        >>> checked_scales([1, 1.25])
+        (1.0, 1.25)
+    """
+    given = scales if isinstance(scales, list | tuple) else ()
+    numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool) and value > 0]
+    if not numbers or len(numbers) < len(given):
+        raise ValueError(f"scales: expected one or more positive numbers, found {scales!r}. Give [1.0] for one size.")
+    return tuple(float(value) for value in numbers)
 
 
 def _check_name(what: str, name: object, known: Any) -> None:

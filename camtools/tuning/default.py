@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from camtools.networks import members_of
 from camtools.scores.map_methods import stage_layers
 from camtools.tuning.choice import MaskChoice
 
@@ -25,11 +26,11 @@ def middle_layer(network: nn.Module) -> str:
         >>> middle_layer(EfficientNetLite0CAM())
         'shallow.stage6'
     """
-    stages = stage_layers(network)
+    stages = stage_layers(members_of(network)[0])
     return stages[len(stages) // 2]
 
 
-def default_choice(network: nn.Module) -> MaskChoice:
+def default_choice(network: nn.Module, scales: Sequence[float] = (1.0,)) -> MaskChoice:
     """Layer-CAM of layers in the middle and a dense CRF, centred on Otsu's threshold of each map.
 
     The layers are ``mask_layers`` of the network, such as stages 6 and 7 of EfficientNet-Lite0, whose maps become one
@@ -37,7 +38,8 @@ def default_choice(network: nn.Module) -> MaskChoice:
     its mirror images. The CRF has the parameters of the Cfd-CAM paper.
 
     Args:
-        network: classifier with ``cam_layers``.
+        network: classifier with ``cam_layers``, or an ensemble of them.
+        scales: sizes of the slice whose maps are averaged.
 
     Example:
         >>> from camtools.networks import ResNet18CAM
@@ -45,5 +47,5 @@ def default_choice(network: nn.Module) -> MaskChoice:
         >>> choice.layers, choice.threshold, choice.refinement
         (('layer3',), 'otsu', 'crf')
     """
-    layers: Sequence[str] = getattr(network, "mask_layers", None) or [middle_layer(network)]
-    return MaskChoice("layercam", tuple(layers), "geometric_mean", "otsu", "crf", mirrored=True)
+    layers: Sequence[str] = getattr(members_of(network)[0], "mask_layers", None) or [middle_layer(network)]
+    return MaskChoice("layercam", tuple(layers), "geometric_mean", "otsu", "crf", mirrored=True, scales=tuple(scales))

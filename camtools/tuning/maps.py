@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from camtools.cams import GradientActivationMap, MirroredMaps
+from camtools.cams import GradientActivationMap
 from camtools.fusion import normalize_max
+from camtools.networks import members_of
 from camtools.scores.map_methods import Cam
 from camtools.scores.spool import Spool
 from camtools.tuning.choice import MaskChoice
 from camtools.tuning.fusions import fused_map
-from camtools.tuning.masks import choice_cam
+from camtools.tuning.masks import averaged_cam, choice_cam
 from camtools.tuning.methods import METHODS, tuned_layers
 from camtools.tuning.settings import TuningSettings
 from camtools.tuning.shared_pass import SharedPass
@@ -79,36 +80,41 @@ class SpooledMaps:
 
 
 class _Makers:
-    """The CAM objects of all methods, and which of them share their passes."""
+    """The CAM objects of all methods, one for each member of an ensemble, and which methods share their passes."""
 
     def __init__(self, names: Sequence[str], network: nn.Module, settings: TuningSettings) -> None:
         stages = tuple(settings.layers or tuned_layers(network))
-        self.mirrored = settings.mirrored
+        self.settings = settings
         self.layers = {name: _layers(name, stages) for name in names}
-        self.cams = {name: self._cam(name, network, settings.batch_size) for name in names}
-        self.shared = [name for name, cam in self.cams.items() if isinstance(cam, GradientActivationMap)]
+        self.cams = {name: self._members(name, network) for name in names}
+        self.shared = [name for name, cams in self.cams.items() if isinstance(cams[0], GradientActivationMap)]
 
-    def _cam(self, name: str, network: nn.Module, batch_size: int | None) -> Cam:
+    def _members(self, name: str, network: nn.Module) -> list[Cam]:
         method = METHODS[name]
-        return choice_cam(MaskChoice(method.method, self.layers[name], options=method.options), network, batch_size)
+        choice = MaskChoice(method.method, self.layers[name], options=method.options)
+        return [choice_cam(choice, member, self.settings.batch_size) for member in members_of(network)]
 
-    def _mirrored(self, cam: Cam) -> Cam:
-        return MirroredMaps(cam) if self.mirrored else cam
+    def _averaged(self, cams: Sequence[Cam]) -> Cam:
+        return averaged_cam(cams, self.settings.mirrored, self.settings.scales)
+
+    def _together(self) -> Cam:
+        passes: list[Cam] = []
+        for member in range(len(self.cams[self.shared[0]])):
+            cams = [self.cams[name][member] for name in self.shared]
+            passes.append(SharedPass(cams, cams[0].batch_size))  # type: ignore[arg-type, attr-defined]
+        return self._averaged(passes)
 
     def maps(self, images: Tensor, target: int) -> dict[str, LayerMaps]:
         made: dict[str, LayerMaps] = {}
         if self.shared:
-            cams = [self.cams[name] for name in self.shared]
-            together = SharedPass(cams, cams[0].batch_size)  # type: ignore[arg-type, attr-defined]
-            every = self._mirrored(together)(images, target=target)
-            count = every.shape[1] // len(cams)
-            for name, maps in zip(self.shared, every.split(count, dim=1), strict=True):
+            every = self._together()(images, target=target)
+            for name, maps in zip(self.shared, every.chunk(len(self.shared), dim=1), strict=True):
                 made[name] = _halved(self.layers[name], maps)
-        for name, cam in list(self.cams.items()):
+        for name, cams in list(self.cams.items()):
             if name in self.shared:
                 continue
             try:
-                made[name] = _halved(self.layers[name], self._mirrored(cam)(images, target=target))
+                made[name] = _halved(self.layers[name], self._averaged(cams)(images, target=target))
             except ValueError as error:
                 logger.warning("tune: %s is left out, because it does not fit the classifier: %s", name, error)
                 del self.cams[name]
@@ -135,7 +141,7 @@ def spool_maps(
         network: trained classifier.
         target: class of the object.
         device: where maps are computed.
-        settings: for ``layers``, ``mirrored`` and ``batch_size``; None: the default.
+        settings: for ``layers``, ``mirrored``, ``scales`` and ``batch_size``; None: the default.
         total: number of volumes, for the progress bar.
 
     Raises:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from camtools.cams import GradientActivationMap, MirroredMaps
+from camtools.cams import AveragedMaps, GradientActivationMap, MirroredMaps, MultiScaleMaps
 from camtools.crf import DenseCRF
 from camtools.fusion import centre_at_threshold, normalize_min_max
 from camtools.geodesic import seed_pseudo_label
+from camtools.networks import members_of
 from camtools.scores.map_methods import MAP_CLASSES, Cam
 from camtools.thresholds import map_threshold, per_pixel
 from camtools.tuning.choice import MaskChoice
 from camtools.tuning.shared_pass import SharedPass
 
-__all__ = ["choice_cam", "choice_mask", "unit_slices"]
+__all__ = ["averaged_cam", "choice_cam", "choice_mask", "unit_slices"]
 
 ROUNDING = 1e-3
 
 
 def choice_cam(choice: MaskChoice, network: nn.Module, batch_size: int | None = None) -> Cam:
-    """The CAM object of a choice.
+    """The CAM object of a choice. The maps of an ensemble are the means of those of its members.
 
     Args:
         choice: method, layers and options.
@@ -35,17 +38,38 @@ def choice_cam(choice: MaskChoice, network: nn.Module, batch_size: int | None = 
         >>> choice_cam(MaskChoice("layercam", ("features.10",)), VGG16CAM(width=0.0625)).layers
         ('features.10',)
     """
+    members = members_of(network)
+    cams = [_member_cam(choice, member, batch_size) for member in members]
+    if not (choice.mirrored or choice.scales != (1.0,) or len(members) > 1):
+        return cams[0]
+    # LTGrad-CAM and LTLayer-CAM add their layers; here each layer is averaged before they are added
+    apart = [SharedPass([cam], batch_size) if isinstance(cam, GradientActivationMap) else cam for cam in cams]
+    return averaged_cam(apart, choice.mirrored, choice.scales)
+
+
+def averaged_cam(cams: Sequence[Cam], mirrored: bool, scales: Sequence[float]) -> Cam:
+    """Average maps over sizes of the image, its mirror images, and networks.
+
+    Args:
+        cams: the same maps of each member of an ensemble, or of a single network.
+        mirrored: whether they are averaged over the image and its two mirror images.
+        scales: sizes of the image.
+    """
+    makers: list[Cam] = []
+    for cam in cams:
+        sized = cam if tuple(scales) == (1.0,) else MultiScaleMaps(cam, scales)
+        makers.append(MirroredMaps(sized) if mirrored else sized)
+    return makers[0] if len(makers) == 1 else AveragedMaps(makers)
+
+
+def _member_cam(choice: MaskChoice, network: nn.Module, batch_size: int | None) -> Cam:
     layers = list(choice.layers) or None
     try:
-        cam = MAP_CLASSES[choice.method](network, layers, batch_size=batch_size, **choice.options)
+        return MAP_CLASSES[choice.method](network, layers, batch_size=batch_size, **choice.options)
     except TypeError as error:
         raise ValueError(
             f"options: expected arguments of {choice.method}, found {', '.join(choice.options)} ({error}). Rename them."
         ) from error
-    if not choice.mirrored:
-        return cam
-    # LTGrad-CAM and LTLayer-CAM add their layers; mirrored, each layer is averaged before they are added
-    return MirroredMaps(SharedPass([cam], batch_size) if isinstance(cam, GradientActivationMap) else cam)
 
 
 def choice_mask(choice: MaskChoice, images: Tensor, maps: Tensor) -> Tensor:

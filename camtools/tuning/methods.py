@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from camtools.networks import members_of
 from camtools.scores.map_methods import checked_names, stage_layers
 from camtools.tuning.choice import MaskChoice
 from camtools.tuning.fusions import FUSIONS
@@ -71,17 +72,24 @@ def checked_methods(names: Sequence[str]) -> list[str]:
 def tuned_layers(network: nn.Module) -> tuple[str, ...]:
     """Layers whose maps are tried: ``cam_layers`` of a classifier and, where it has them, ``mask_layers``, in order.
 
+    Of an ensemble they are those of a member.
+
     Example:
         >>> from camtools.networks import EfficientNetLite0CAM
         >>> tuned_layers(EfficientNetLite0CAM())[-4:]
         ('shallow.stage6', 'deep.stage7', 'deep.stage8', 'dropout')
     """
-    wanted = {*stage_layers(network), *getattr(network, "mask_layers", ())}
-    return tuple(name for name, _ in network.named_modules() if name in wanted)
+    member = members_of(network)[0]
+    wanted = {*stage_layers(member), *getattr(member, "mask_layers", ())}
+    return tuple(name for name, _ in member.named_modules() if name in wanted)
 
 
 def map_choices(
-    name: str, network: nn.Module, layers: Sequence[str] | None = None, mirrored: bool = False
+    name: str,
+    network: nn.Module,
+    layers: Sequence[str] | None = None,
+    mirrored: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> list[MaskChoice]:
     """Every map of a method, with Otsu's threshold.
 
@@ -93,6 +101,7 @@ def map_choices(
         network: classifier with ``cam_layers``.
         layers: names of layers instead of :func:`tuned_layers`, shallow to deep.
         mirrored: of the choices.
+        scales: of the choices.
 
     Example:
         >>> from camtools.networks import ResNet18CAM
@@ -114,7 +123,9 @@ def map_choices(
         sets += [(stages, fusion) for fusion in FUSIONS]
     made = []
     for names, fusion in sets:
-        made.append(MaskChoice(method.method, names, fusion, mirrored=mirrored, options=method.options))
+        made.append(
+            MaskChoice(method.method, names, fusion, mirrored=mirrored, scales=tuple(scales), options=method.options)
+        )
     return made
 
 

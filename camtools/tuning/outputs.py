@@ -15,14 +15,15 @@ from camtools.tuning.choice import MaskChoice, write_choice
 from camtools.tuning.plot import write_tuning_plot
 from camtools.tuning.search import SearchResult
 from camtools.tuning.tuning import Tuning
-from camtools.tuning.words import SHOWN, describe, shown_candidates
+from camtools.tuning.words import SHOWN, describe, numbers, shown_candidates
 
 __all__ = ["FILES", "format_tuning", "write_tuning"]
 
 FILES = ("choice.json", "tuned.yaml", "tuning.csv", "tuning_folds.csv", "tuning.png")
 """Names of the files of a tuning; the last two are not written without masks."""
 
-CHOICE_COLUMNS = ("method", "options", "layers", "fusion", "mirrored", "threshold", "refinement", "parameters")
+MAP_COLUMNS = ("method", "options", "layers", "fusion", "mirrored", "scales")
+CHOICE_COLUMNS = (*MAP_COLUMNS, "threshold", "refinement", "parameters")
 SCORE_COLUMNS = ("dice_percent", "low_percent", "high_percent", "slice_dice_percent", "evidence")
 
 
@@ -31,7 +32,8 @@ def write_tuning(tuning: Tuning, folder: str | Path) -> None:
 
     ``tuning.csv``: a line for each candidate, best first, in %. ``dice_percent`` is the mean over patients with its 95%
     interval, ``slice_dice_percent`` the mean over slices, ``slices`` how many were scored (a sample, or all),
-    ``finalist`` 1 where all were, ``mirrored`` 1 where maps are averaged over the slice and its mirror images.
+    ``finalist`` 1 where all were, ``mirrored`` 1 where maps are averaged over the slice and its mirror images,
+    ``scales`` the sizes of the slice over which they are averaged.
     ``tuning_folds.csv``: a line for each fold of the cross-validation. ``choice.json``:
     :class:`camtools.tuning.MaskChoice`. ``tuned.yaml``: an overlay that sets the knob ``choice`` to the path of
     ``choice.json``. ``tuning.png``: the best candidates of each kind.
@@ -152,4 +154,4 @@ def _write_folds(search: SearchResult, path: Path) -> None:
 def _cells(choice: MaskChoice) -> list[Any]:
     texts = [json.dumps(values) if values else "" for values in (choice.options, choice.parameters)]
     made = [choice.method, texts[0], " ".join(choice.layers), choice.fusion, int(choice.mirrored)]
-    return [*made, choice.threshold, choice.refinement, texts[1]]
+    return [*made, numbers(choice.scales), choice.threshold, choice.refinement, texts[1]]

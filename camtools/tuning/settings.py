@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camtools.thresholds import CANDIDATES, Rule
-from camtools.tuning.choice import MaskChoice
+from camtools.tuning.choice import MaskChoice, checked_scales
 from camtools.tuning.methods import DEFAULT_METHODS, checked_methods
 
 __all__ = ["REFINEMENTS", "TuningSettings", "chosen_refinements"]
@@ -31,6 +31,7 @@ class TuningSettings:
         layers: names of the layers whose maps are tried, shallow to deep; None: ``cam_layers``
             of the network, and its ``mask_layers``.
         mirrored: all maps are averaged over the image and its mirror images, which costs three times as much.
+        scales: sizes of the image whose maps are averaged; 1.25 costs about 1.6 times as much as 1.
         thresholds: tried on every map divided by its maximum, in (0, 1); Otsu's is tried as well.
         refinements: tried on the best maps, the first one also on the screened maps; each has ``refinement``
             (``"crf"`` or ``"geodesic"``) and its parameters.
@@ -55,6 +56,7 @@ class TuningSettings:
     methods: Sequence[str] = DEFAULT_METHODS
     layers: Sequence[str] | None = None
     mirrored: bool = False
+    scales: Sequence[float] = (1.0,)
     thresholds: Sequence[float] = CANDIDATES
     refinements: Sequence[Mapping[str, Any]] = REFINEMENTS
     steps: Sequence[float] = (-0.1, 0.0, 0.1)
@@ -72,6 +74,7 @@ class TuningSettings:
 
     def __post_init__(self) -> None:
         checked_methods(self.methods)
+        checked_scales(self.scales)
         if not self.thresholds or any(not 0 < value < 1 for value in self.thresholds):
             raise ValueError(f"thresholds: expected numbers between 0 and 1, found {list(self.thresholds)}.")
         least = {
@@ -105,6 +108,7 @@ class TuningSettings:
             threshold,
             name,
             choice.mirrored,
+            choice.scales,
             options=choice.options,
             parameters=parameters,
         )

@@ -80,7 +80,7 @@ def tune_masks(
     items, masked = _items(classifier, split)
     if not items:
         logger.warning("tune: no validation volume has masks or tags, the default is taken")
-        return Tuning(default_choice(classifier.network), settings, [], [], [], None)
+        return Tuning(default_choice(classifier.network, settings.scales), settings, [], [], [], None)
     patients = item_patients(items, settings.patient)
     slices = prepared_slices(classifier, items, patients)
     network, device = classifier.network, classifier.device
@@ -88,11 +88,11 @@ def tune_masks(
     keys = spooled.keys
     maps = []
     for name in spooled.methods:
-        maps += map_choices(name, network, settings.layers, settings.mirrored)
+        maps += map_choices(name, network, settings.layers, settings.mirrored, settings.scales)
     evidence = _evidence(spooled, maps, classifier, target, settings)
     if not masked:
         logger.warning("tune: no validation volume has a mask, the default is taken and maps are ranked without masks")
-        return Tuning(default_choice(network), settings, keys, maps, evidence, None)
+        return Tuning(default_choice(network, settings.scales), settings, keys, maps, evidence, None)
     search = search_masks(spooled, maps, settings, device)
     return Tuning(search.choice, settings, keys, maps, evidence, search)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camtools.tuning.choice import MaskChoice
 from camtools.tuning.decision import best_of_approaches
 from camtools.tuning.search import SearchResult
 
-__all__ = ["describe", "shown_candidates"]
+__all__ = ["describe", "numbers", "shown_candidates"]
 
 SHOWN = 12
 
@@ -27,8 +27,19 @@ def describe(choice: MaskChoice) -> str:
     parameters = f" {_named(choice.parameters)}" if choice.parameters else ""
     level = choice.threshold if isinstance(choice.threshold, str) else f"{choice.threshold:g}"
     mirrored = ", mirrored" if choice.mirrored else ""
+    sizes = "" if choice.scales == (1.0,) else f", sizes {numbers(choice.scales)}"
     refinement = "" if choice.refinement == "none" else f", {choice.refinement}{parameters}"
-    return f"{choice.method}{options}{layers}{fusion}{mirrored}, threshold {level}{refinement}"
+    return f"{choice.method}{options}{layers}{fusion}{mirrored}{sizes}, threshold {level}{refinement}"
+
+
+def numbers(values: Sequence[float]) -> str:
+    """Numbers in words.
+
+    Example:
+        >>> numbers((1.0, 1.25))
+        '1 1.25'
+    """
+    return " ".join(f"{value:g}" for value in values)
 
 
 def shown_candidates(search: SearchResult) -> list[int]:

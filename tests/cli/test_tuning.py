@@ -25,12 +25,15 @@ def invoke(*arguments: str) -> tuple[int, str]:
 def test_command_chooses_and_writes(tmp_path: Path, option: str) -> None:
     data = write_dataset(tmp_path / "data", {"training": 1, "validation": 3})
     pairs = overrides(data, save_weights(tmp_path / "c"))
-    code, output = invoke(option, str(tmp_path / "tuned"), *FEW, "--refinements", "geodesic", *pairs)
+    views = ["--mirrored", "--scales", "1.0,1.25"]
+    code, output = invoke(option, str(tmp_path / "tuned"), *FEW, *views, "--refinements", "geodesic", *pairs)
     assert code == 0, output
     assert "**(chosen)**" in output
     assert "Cross-validation over patients (3 folds)" in output
     content = json.loads((tmp_path / "tuned/choice.json").read_text())
     assert content["method"] == "gradcam"
+    assert content["mirrored"]
+    assert content["scales"] == [1.0, 1.25]
     with (tmp_path / "tuned/tuning.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert {row["refinement"] for row in rows} == {"none", "geodesic"}
@@ -42,6 +45,8 @@ def test_command_chooses_and_writes(tmp_path: Path, option: str) -> None:
     [
         (["--methods", "magic"], "Error: methods: expected some of cam, gradcam, "),
         (["--refinements", "snake"], "Error: refinements: expected crf, geodesic or none, found snake."),
+        (["--scales", "1;2"], "Error: scales: expected numbers separated by commas, found '1;2'"),
+        (["--scales", "-1"], "Error: scales: expected one or more positive numbers, found [-1.0]"),
         (["--folds", "1"], "Error: folds: expected 2 or more, found 1."),
         (["--split", "training"], "Error: Expected options or ids of the configuration, found --split"),
         (["--classifier_dir", "nowhere"], "Error: Expected the trained classifier at nowhere/model.pt"),

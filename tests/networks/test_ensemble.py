@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from camtools.networks import EfficientNetLite0UNet, Ensemble
+from camtools.networks import VGG16CAM, EfficientNetLite0CAM, EfficientNetLite0UNet, Ensemble, members_of
 
 
 def convolution() -> nn.Module:
@@ -59,7 +59,7 @@ def test_members_learn_from_their_own_images() -> None:
 
 def test_members_differ_and_their_parts_are_found() -> None:
     network = Ensemble(lambda: EfficientNetLite0UNet(decoder_channels=(16, 16, 16, 16, 16)), 2)
-    first, second = network.parts("encoder")
+    first, second = network.parts("encoder").parts
     assert first is network.members[0].encoder
     assert second is network.members[1].encoder
     assert not torch.equal(*[part.shallow.stem[0].weight for part in (first, second)])
@@ -75,3 +75,37 @@ def test_it_can_be_scripted() -> None:
 def test_no_member() -> None:
     with pytest.raises(ValueError, match="Expected at least 1 member of an ensemble, found 0"):
         Ensemble(convolution, 0)
+    with pytest.raises(ValueError, match="average: expected probabilities or logits, found 'votes'"):
+        Ensemble(convolution, average="votes")  # type: ignore[arg-type]
+
+
+def test_the_mean_of_logits_and_of_class_maps() -> None:
+    network = Ensemble(lambda: VGG16CAM(width=0.0625), 3, average="logits").eval()
+    images = torch.rand(2, 1, 32, 32)
+    members = members_of(network)
+    with torch.no_grad():
+        logits = sum(member(images) for member in members) / 3
+        maps = sum(member.class_maps(images) for member in members) / 3  # type: ignore[operator]
+        torch.testing.assert_close(network(images), logits)
+        torch.testing.assert_close(network.class_maps(images), maps)
+
+
+def unet() -> nn.Module:
+    return EfficientNetLite0UNet(decoder_channels=(16, 16, 16, 16, 16))
+
+
+@pytest.mark.parametrize(("classifiers", "starts"), [(1, [0, 0, 0]), (2, [0, 1, 0]), (3, [0, 1, 2])])
+def test_encoders_start_from_the_classifiers_of_an_ensemble(classifiers: int, starts: list[int]) -> None:
+    ensemble = Ensemble(lambda: EfficientNetLite0CAM(1), classifiers, average="logits")
+    segmenter = Ensemble(unet, 3)
+    segmenter.parts("encoder").load_state_dict(ensemble.state_dict())
+    for member, start in zip(members_of(segmenter), starts, strict=True):
+        expected = ensemble.members[start].shallow.stem[0].weight
+        assert torch.equal(member.encoder.shallow.stem[0].weight, expected)  # type: ignore[union-attr, index]
+
+
+def test_encoders_start_from_a_single_classifier() -> None:
+    classifier, segmenter = EfficientNetLite0CAM(1), Ensemble(unet, 2)
+    segmenter.parts("encoder").load_state_dict(classifier.state_dict())
+    for member in members_of(segmenter):
+        assert torch.equal(member.encoder.shallow.stem[0].weight, classifier.shallow.stem[0].weight)  # type: ignore[union-attr, index]

@@ -13,7 +13,8 @@ from PIL import Image
 
 from camtools.cams import CfdCAM, GradCAM, LayerCAM, LTGradCAM
 from camtools.data import DataError
-from camtools.fusion import layer_sum
+from camtools.fusion import layer_sum, normalize_max
+from camtools.networks import Ensemble
 from camtools.scores.classifier import load_trained_classifier
 from camtools.scores.map_methods import CAM_METHODS, build_cams, is_probability, stage_layers, summed_maps
 from camtools.scores.validation_maps import object_slices
@@ -39,6 +40,17 @@ def test_methods_are_what_their_names_say() -> None:
     for name, cam in build_cams(list(expected), network).items():
         torch.testing.assert_close(summed_maps(cam, images), layer_sum(expected[name](images, target=1)))
         assert is_probability(cam) == name.startswith("cfdcam")
+
+
+def test_maps_of_an_ensemble_are_the_means_of_those_of_its_members() -> None:
+    ensemble = Ensemble(tiny_network, 2, average="logits").eval()
+    images = torch.rand(2, 1, 32, 36)
+    cam = build_cams(["gradcam"], ensemble)["gradcam"]
+    expected = torch.zeros(2, 1, 32, 36)
+    for member in ensemble.members:
+        expected += normalize_max(build_cams(["gradcam"], member)["gradcam"](images, target=1)) / 2
+    maps = summed_maps(cam, images)
+    torch.testing.assert_close(normalize_max(maps), normalize_max(expected))
 
 
 @pytest.mark.parametrize("name", list(CAM_METHODS))

@@ -18,7 +18,7 @@ CRF = MaskChoice("layercam", ("layer2", "layer3"), "geometric_mean", 0.35, "crf"
     "choice",
     [
         CRF,
-        MaskChoice("fullgrad"),
+        MaskChoice("fullgrad", mirrored=True, scales=[1, 1.25]),  # type: ignore[arg-type]
         MaskChoice("ltgradcam", ("layer3",), threshold="midpoint", options={"percentile": 20}),
         MaskChoice("cfdcam", ("layer4",), threshold=0.5, options={"scales": (1.0, 2.0)}),
         MaskChoice("gradcam", ["layer4"], refinement="geodesic", parameters={"margin": 3}),  # type: ignore[arg-type]
@@ -39,6 +39,7 @@ def test_the_file_has_the_documented_format(tmp_path: Path) -> None:
         "fusion": "geometric_mean",
         "threshold": 0.35,
         "mirrored": False,
+        "scales": [1.0],
         "refinement": "crf",
         "options": {},
         "parameters": {"bilateral_sxy": 20},
@@ -54,6 +55,9 @@ def test_the_file_has_the_documented_format(tmp_path: Path) -> None:
         ({"threshold": 1.5}, r"expected rule 'otsu', 'midpoint' or a fraction of .* between 0 and 1, found 1.5"),
         ({"threshold": None}, r"expected rule 'otsu', .*, found None"),
         ({"mirrored": "yes"}, r"mirrored: expected true or false, found 'yes'"),
+        ({"scales": []}, r"scales: expected one or more positive numbers, found \[\]"),
+        ({"scales": [1.0, 0]}, r"scales: expected one or more positive numbers, found \[1.0, 0\]"),
+        ({"scales": 1.25}, r"scales: expected one or more positive numbers, found 1.25"),
         ({"layers": []}, r"layers: expected one or more names of layers for layercam, found none"),
         ({"layers": "layer3"}, r"layers: expected a list of names, found 'layer3'"),
         ({"layers": [3]}, r"layers: expected names of layers, found \[3\]"),
@@ -81,8 +85,8 @@ def test_what_is_no_choice_is_named_with_its_file(tmp_path: Path, changed: dict[
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"method": "layerc', "Expected JSON in {path}, found another content"),
-        ("[1]", r"Expected a choice \(a JSON object\) in {path}, found list"),
+        ('{"method": "layerc', r"Expected a choice \(a JSON object\) in {path}, found another content \(Unterminated"),
+        ("[1]", r"Expected a choice .* in {path}, found another content \(expected a JSON object, found a list\)"),
         ('{"layers": ["layer3"]}', "in {path}: expected the keys method, .*, found no method"),
     ],
 )

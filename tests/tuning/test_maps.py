@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from camtools.cams import LTLayerCAM
 from camtools.data import DataError
+from camtools.networks import Ensemble, members_of
 from camtools.scores.classifier import TrainedClassifier
 from camtools.scores.validation_maps import object_slices
 from camtools.tuning import METHODS, choice_cam, fused_map
@@ -17,7 +19,7 @@ from camtools.tuning.maps import spool_maps
 from camtools.tuning.methods import map_choices
 from camtools.tuning.settings import TuningSettings
 from camtools.tuning.slices import PreparedSlices, item_patients, prepared_slices
-from tests.cam_classifiers import tiny_classifier
+from tests.cam_classifiers import tiny_classifier, tiny_network
 
 CPU = torch.device("cpu")
 
@@ -27,20 +29,31 @@ def prepared(classifier: TrainedClassifier) -> list[PreparedSlices]:
     return list(prepared_slices(classifier, items, item_patients(items)))
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_every_map_is_that_of_its_choice(blob_dataset: Path, mirrored: bool) -> None:
-    classifier = tiny_classifier(blob_dataset)
-    names = [name for name, one in METHODS.items() if one.passes < 2]
-    settings = TuningSettings(mirrored=mirrored)
-    spooled = spool_maps(prepared(classifier), names, classifier.network, 1, CPU, settings)
+def check_maps(classifier: TrainedClassifier, names: list[str], settings: TuningSettings) -> None:
+    network = classifier.network
+    spooled = spool_maps(prepared(classifier), names, network, 1, CPU, settings)
     assert spooled.methods == names
     (part, _) = spooled.parts
     for name in names:
-        for choice in map_choices(name, classifier.network, mirrored=mirrored)[-2:]:
-            expected = fused_map(choice_cam(choice, classifier.network)(part.slices.images, target=1), choice.fusion)
+        for choice in map_choices(name, network, mirrored=settings.mirrored, scales=settings.scales)[-2:]:
+            expected = fused_map(choice_cam(choice, network)(part.slices.images, target=1), choice.fusion)
             fused = part.maps[name].fused(choice, None, CPU)
             torch.testing.assert_close(fused, expected, rtol=0, atol=3e-3)
             torch.testing.assert_close(part.maps[name].fused(choice, torch.tensor([1]), CPU), fused[1:2])
+
+
+@pytest.mark.parametrize(("mirrored", "scales"), [(False, (1.0,)), (True, (1.0,)), (False, (1.0, 1.5))])
+def test_every_map_is_that_of_its_choice(blob_dataset: Path, mirrored: bool, scales: tuple[float, ...]) -> None:
+    names = [name for name, one in METHODS.items() if one.passes < 2]
+    check_maps(tiny_classifier(blob_dataset), names, TuningSettings(mirrored=mirrored, scales=scales))
+
+
+def test_maps_of_an_ensemble(blob_dataset: Path) -> None:
+    classifier = tiny_classifier(blob_dataset)
+    ensemble = Ensemble(tiny_network, 2, average="logits").eval()
+    layers = members_of(ensemble)[0].cam_layers
+    names = ["gradcam", "layercam", "ltgradcam", "fullgrad"]
+    check_maps(replace(classifier, network=ensemble), names, TuningSettings(layers=layers))  # type: ignore[arg-type]
 
 
 def test_named_layers_replace_the_stages(blob_dataset: Path) -> None:

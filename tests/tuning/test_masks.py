@@ -9,6 +9,7 @@ from camtools.cams import FullGrad, LayerCAM, LTGradCAM
 from camtools.crf import DenseCRF
 from camtools.fusion import centre_at_threshold, normalize_max
 from camtools.geodesic import seed_pseudo_label
+from camtools.networks import Ensemble
 from camtools.thresholds import otsu
 from camtools.tuning import FUSIONS, MaskChoice, choice_cam, choice_mask, fused_map
 from camtools.tuning.masks import unit_slices
@@ -49,6 +50,16 @@ def test_the_cam_object_is_that_of_the_choice(
     assert cam.model is network  # type: ignore[attr-defined]
     assert not layers or cam.layers == layers  # type: ignore[attr-defined]
     assert getattr(cam, "percentile", None) == options.get("percentile")
+
+
+def test_maps_of_an_ensemble_at_several_sizes() -> None:
+    ensemble = Ensemble(tiny_network, 2, average="logits").eval()
+    one = MaskChoice("layercam", ("features.5", "features.22"), mirrored=True, scales=(1.0, 1.5))
+    images = torch.rand(2, 1, 32, 32)
+    maps = choice_cam(one, ensemble)(images, target=1)
+    members = [choice_cam(one, member)(images, target=1) for member in ensemble.members]
+    expected = normalize_max(members[0]) + normalize_max(members[1])
+    torch.testing.assert_close(normalize_max(maps), normalize_max(expected))
 
 
 def test_what_does_not_fit_the_network_is_named() -> None:

@@ -58,7 +58,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, volume: dict[str, Any]) -> None:
     with pytest.raises(FileNotFoundError, match="Expected the choice of a tuning at .*, found no such file"):
         TunedMasksd(tmp_path / "choice.json", tiny_network())(volume)
     (tmp_path / "choice.json").write_text("{")
-    with pytest.raises(DataError, match="Expected JSON in .*choice.json"):
+    with pytest.raises(DataError, match="Expected a choice .*choice.json, found another content"):
         TunedMasksd(tmp_path / "choice.json", tiny_network())(volume)
     with pytest.raises(ValueError, match="Expected one tag per slice, found 2 tags for 4 slices"):
         TunedMasksd(CHOICE, tiny_network())(volume | {"slice_labels": [0, 1]})
