@@ -6,23 +6,24 @@ import logging
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.metrics import compute_dice
-from monai.transforms import KeepLargestConnectedComponent
+from monai.transforms import InvertibleTransform, KeepLargestConnectedComponent
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from camtools.data.case_names import case_name
-from camtools.data.volume_dataset import VolumeDataset
+from camtools.data.volumes import read_mask
 from camtools.engine.ranks import on_first_rank
 from camtools.engine.run_locks import export_lock
 from camtools.networks.weights import load_weights
 from camtools.scores.tables import write_csv
 from camtools.transforms import PredictVolumed
+from camtools.transforms.finish import invert_prepared
 from camtools.tuning.finish import FinishChoice, write_finish
 from camtools.tuning.statistics import mean_of_known, patient_folds
 
@@ -64,15 +65,17 @@ def dice_of_finishes(shares: torch.Tensor, mask: torch.Tensor, choices: Sequence
 class FinishTuning:
     """Choose the threshold of a segmenter, and whether only the largest component is kept.
 
-    The choice with the largest mean 3D Dice over the validation volumes wins; of equal ones the threshold nearest to
-    0.5, without the component. Its Dice is also estimated by cross-validation over patients: each patient is scored
-    with the choice of the others. Without validation masks, the choice is 0.5 and all components.
+    The choice with the largest mean 3D Dice over the validation volumes wins, on the voxels of their files, where masks
+    are written and scored; of equal ones the threshold nearest to 0.5, without the component. Its Dice is also
+    estimated by cross-validation over patients: each patient is scored with the choice of the others. Without
+    validation masks, the choice is 0.5 and all components.
 
     ``folder`` holds ``finish.json`` (:class:`camtools.tuning.FinishChoice`) and ``finish.csv``, a line for each choice
-    with its mean Dice in %.
+    with its mean Dice in %, and that of every volume.
 
     Args:
-        dataset: prepared validation volumes ``image`` with masks ``label``.
+        data: validation volumes, ``image`` with masks ``label``.
+        prepare: the bundle's preprocessing of a volume.
         network: 2D segmenter of two classes, ``(B, C, H, W) -> (B, 2, H, W)``.
         weights: file of its trained weights.
         inferer: predicts class probabilities, such as :class:`camtools.engine.MultiScaleInferer`.
@@ -91,7 +94,8 @@ class FinishTuning:
 
     def __init__(
         self,
-        dataset: VolumeDataset,
+        data: Sequence[dict[str, Any]],
+        prepare: InvertibleTransform,
         network: torch.nn.Module,
         weights: str | Path,
         inferer: Inferer,
@@ -102,10 +106,12 @@ class FinishTuning:
         amp: bool = False,
         channels_last: bool | None = None,
     ) -> None:
-        self.dataset = dataset
+        self.data = list(data)
+        self.prepare = prepare
         self.network = network
         self.weights = Path(weights)
         self.predict = PredictVolumed(network, inferer, device, amp=amp, channels_last=channels_last)
+        self.to_file_voxels = invert_prepared(["pred"], prepare)
         self.folder = Path(folder)
         self.export_path = export_path
         ordered = sorted(thresholds, key=lambda threshold: abs(threshold - 0.5))
@@ -129,15 +135,15 @@ class FinishTuning:
                 write_finish(choice, path)
 
     def _has_masks(self) -> bool:
-        return bool(self.dataset.data) and all(item.get("label") for item in self.dataset.data)
+        return bool(self.data) and all(item.get("label") for item in self.data)
 
     def _choose(self) -> FinishChoice:
         load_weights(self.name, [(self.network, self.weights)])
         rows = []
-        for index in tqdm(range(len(self.dataset)), desc=self.name, unit="volume", disable=None):
-            volume = self.dataset[index]
-            shares = self.predict({"image": MetaTensor(volume["image"])})["pred"].as_tensor()[1:].cpu()
-            rows.append(dice_of_finishes(shares, torch.as_tensor(volume["label"]).cpu(), self.choices))
+        for item in tqdm(self.data, desc=self.name, unit="volume", disable=None):
+            predicted = self.predict(self.prepare({"image": item["image"]}))
+            shares = self.to_file_voxels(predicted)["pred"].as_tensor()[1:].cpu()
+            rows.append(dice_of_finishes(shares, read_mask(item["label"]).as_tensor(), self.choices))
         dice = np.array(rows)
         means = mean_of_known(dice)
         best = int(np.nanargmax(means)) if np.isfinite(means).any() else 0
@@ -146,11 +152,12 @@ class FinishTuning:
 
     def _report(self, dice: Floats, means: Floats, best: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        rows = [
-            [choice.threshold, int(choice.largest_component), 100 * mean]
-            for choice, mean in zip(self.choices, means, strict=True)
-        ]
-        write_csv(self.folder / "finish.csv", ["threshold", "largest_component", "dice_percent"], rows)
+        header = ["threshold", "largest_component", "dice_percent", *[case_name(item) for item in self.data]]
+        rows = []
+        for number, choice in enumerate(self.choices):
+            scores = 100 * np.array([means[number], *dice[:, number]])
+            rows.append([choice.threshold, int(choice.largest_component), *scores.tolist()])
+        write_csv(self.folder / "finish.csv", header, rows)
         choice = self.choices[best]
         kept = "the largest component" if choice.largest_component else "all components"
         logger.info(
@@ -167,7 +174,7 @@ class FinishTuning:
 
     def _cross_validated(self, dice: Floats) -> float:
         """Mean Dice of patients, each with the choice of the other patients; NaN for fewer than 3 patients."""
-        patients = [str(item.get("patient", case_name(item))) for item in self.dataset.data]
+        patients = [str(item.get("patient", case_name(item))) for item in self.data]
         left_out = np.full(len(dice), np.nan)
         for fold in patient_folds(patients):
             out = np.isin(patients, fold)

@@ -44,7 +44,7 @@ def test_knobs_are_those_of_the_run_and_comments_stay(bundle: Bundle, tmp_path: 
     own |= {"dataset_dir": None, "initial_weights": "$@bundle_root + '/models/model.pt'"}
     own |= {"export_dir": "$@output_dir + '/models'"}
     assert config == shipped | own
-    assert "classifier_epochs: 7\n" in text
+    assert "\nclassifier_epochs: 7" in text
     assert "# ------------------------------------------------------------ knobs" in text
     assert "dataset_dir: null # folder with dataset.json\n" in text
 

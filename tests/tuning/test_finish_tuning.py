@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import SliceInferer
+from monai.metrics import compute_dice
 
-from camtools.data.volume_dataset import VolumeDataset
-from camtools.engine import MultiScaleInferer
-from camtools.tuning import FinishChoice, FinishTuning, dice_of_finishes, read_finish
+from camtools.data.volumes import read_mask
+from camtools.engine import MultiScaleInferer, PredictionPipeline
+from camtools.transforms import FinishPredictiond, PrepareVolumed
+from camtools.tuning import ChosenFinishd, FinishChoice, FinishTuning, dice_of_finishes, read_finish
+from tests.conftest import write_volume
 
 
 class Given(torch.nn.Module):
@@ -37,15 +40,24 @@ def volume(share: float, stray: bool = False) -> dict[str, torch.Tensor]:
     return {"image": image, "label": label}
 
 
-def tuning(volumes: list[dict[str, torch.Tensor]], folder: Path, **settings: Any) -> FinishTuning:
-    items = [{"image": f"{k}.nii.gz", "label": f"{k}_mask.nii.gz", "case": str(k)} for k in range(len(volumes))]
-    of_file = {item["image"]: content for item, content in zip(items, volumes, strict=True)}
-    dataset = VolumeDataset(items, lambda files: of_file[files["image"]])
+def inferer() -> MultiScaleInferer:
+    slices = SliceInferer(roi_size=[-1, -1], sw_batch_size=4, spatial_dim=2)
+    return MultiScaleInferer(slices, scales=[1.0], flips=[[]])
+
+
+def tuning(
+    volumes: list[dict[str, torch.Tensor]], folder: Path, pixel_size: float | None = None, **settings: Any
+) -> FinishTuning:
+    items = []
+    for case, content in enumerate(volumes):
+        item = {"case": str(case)}
+        for key, voxels in content.items():
+            item[key] = write_volume(folder / f"{case}_{key}.nii.gz", voxels[0].numpy(), np.eye(4))
+        items.append(item)
     network = Given()
     torch.save(network.state_dict(), folder / "model.pt")
-    slices = SliceInferer(roi_size=[-1, -1], sw_batch_size=4, spatial_dim=2)
-    inferer = MultiScaleInferer(slices, scales=[1.0], flips=[[]])
-    return FinishTuning(dataset, network, folder / "model.pt", inferer, folder / "finishing", **settings)
+    prepare = PrepareVolumed(pixel_size, slice_axis=2)
+    return FinishTuning(items, prepare, network, folder / "model.pt", inferer(), folder / "finishing", **settings)
 
 
 def test_dice_by_hand() -> None:
@@ -67,6 +79,7 @@ def test_threshold_and_component_that_fit_the_volumes(tmp_path: Path, caplog: py
     assert len(rows) == 20
     assert float(rows["0.3", "1"]["dice_percent"]) == 100
     assert float(rows["0.5", "1"]["dice_percent"]) == 50  # two are not found
+    assert [float(rows["0.5", "1"][str(case)]) for case in range(4)] == [0, 100, 0, 100]
     assert "threshold 0.30, the largest component: 3D Dice 1.0000 on 4 validation volumes" in caplog.text
 
 
@@ -80,7 +93,31 @@ def test_cross_validation_leaves_the_patient_out(tmp_path: Path, caplog: pytest.
 
 def test_without_masks_the_choice_is_fixed(tmp_path: Path) -> None:
     one = tuning([volume(0.35)], tmp_path)
-    del one.dataset.data[0]["label"]
+    del one.data[0]["label"]
     one.run()
     assert read_finish(tmp_path / "finishing/finish.json") == FinishChoice(0.5, False)
     assert not (tmp_path / "finishing/finish.csv").exists()
+
+
+def test_scores_are_those_of_the_written_masks(tmp_path: Path) -> None:
+    one = tuning([volume(0.65), volume(0.9)], tmp_path, pixel_size=0.7)
+    one.run()
+    finish = ChosenFinishd(tmp_path / "finishing/finish.json")
+    PredictionPipeline(
+        one.data,
+        one.prepare,
+        Given(),
+        inferer(),
+        "cpu",
+        tmp_path / "model.pt",
+        tmp_path / "predictions",
+        postprocessing=FinishPredictiond(one.prepare, to_classes=finish),
+        slice_axis=2,
+    ).run()
+    with (tmp_path / "finishing/finish.csv").open() as file:
+        rows = {(row["threshold"], row["largest_component"]): row for row in csv.DictReader(file)}
+    chosen = rows[str(finish.choice.threshold), str(int(finish.choice.largest_component))]
+    for item in one.data:
+        written = read_mask(tmp_path / "predictions" / f"{item['case']}.nii.gz").as_tensor()
+        expected = compute_dice(written[None], read_mask(item["label"]).as_tensor()[None])
+        assert float(chosen[item["case"]]) == pytest.approx(100 * float(expected))
